@@ -1,0 +1,161 @@
+// What is chosen, the controls that change it, the table of runs, and the address that remembers it.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const TABLE_ROWS = 300;
+
+const state = {
+  runs: rowsOf(DATA.runs).map((run, index) => ({ ...run, index })),
+  setting: "", machine: "", cost: "bops", scale: "percent",
+  hidden: new Set(), a: null, b: null, picking: false, sort: "test_accuracy", descending: true,
+};
+
+const settingOf = (run) => `${run.network}\n${run.data}`;
+const byId = (id) => document.getElementById(id);
+
+// the cheapest run within one point of the float network, else the most accurate one
+function recommended() {
+  const runs = state.runs.filter((run) => visible(run) && run[state.cost] > 0 && !missing(run.test_accuracy));
+  const good = runs.filter((run) => run.test_accuracy >= run.float_accuracy - 0.01);
+  const best = good.length ? good.sort((p, q) => p[state.cost] - q[state.cost]) : runs.sort((p, q) => q.test_accuracy - p.test_accuracy);
+  return best.length ? best[0].index : null;
+}
+
+function choose(change) {
+  const before = { setting: state.setting, a: state.a, b: state.b, picking: state.picking };
+  Object.assign(state, change);
+  if (state.setting !== before.setting) Object.assign(state, { a: recommended(), b: null, picking: false }, change);
+  if (!DATA.fronts[costColumn()].network.length) state.scale = state.scale === "percent" ? "absolute" : "percent";
+  byId("main").classList.toggle("comparing", state.b !== null);
+  drawControls();
+  drawTable();
+  remember();
+  const drawn = drawFront().then(() => Plotly.Plots.resize("front"));
+  if (state.a !== before.a || state.b !== before.b || state.picking !== before.picking || "theme" in change) drawDetails();
+  return drawn;
+}
+
+// a plain click shows a run; shift, or the compare button before it, puts it beside the first
+function pick(index, beside) {
+  if ((beside || state.picking) && state.a !== null && index !== state.a) choose({ b: index, picking: false });
+  else choose({ a: index, b: index === state.b ? null : state.b, picking: false });
+}
+
+function closeRun(slot) {
+  if (slot === "a") choose({ a: state.b, b: null, picking: false });
+  else choose({ b: null });
+}
+
+function options(select, pairs, value) {
+  select.replaceChildren(...pairs.map(([key, label]) => el("option", { value: key, selected: key === value ? "" : false }, label)));
+}
+
+function drawControls() {
+  const settings = [...new Set(state.runs.map(settingOf))].sort();
+  const inSetting = state.runs.filter((run) => settingOf(run) === state.setting);
+  options(byId("setting"), settings.map((key) => [key, key.split("\n").join(" on ")]), state.setting);
+  const machines = DATA.machines.filter(({ name }) => inSetting.some((run) => run.accelerator === name));
+  options(byId("machine"), [["", "All machines"], ...machines.map(({ name, label }) => [name, label])], state.machine);
+  options(byId("cost"), DATA.costs.map(({ key, name }) => [key, name]), state.cost);
+  byId("scale").value = state.scale;
+  const methods = DATA.methods.filter(({ name }) => inSetting.some((run) => run.method === name));
+  byId("methods").replaceChildren(...methods.map(({ name, label }) => el("button", {
+    type: "button", class: "chip", title: name, "aria-pressed": String(!state.hidden.has(name)), onclick: () => toggleMethod(name),
+  }, dot(methodColour(name)), label)));
+  byId("front-title").textContent = state.setting.split("\n").join(" on ");
+  const shown = machines.filter(({ name }) => state.machine === "" || state.machine === name);
+  byId("machine-key").replaceChildren(...shown.map(({ name, label }) => text("span", `${GLYPHS[machinePlace(name)]} ${label}`)));
+  byId("hint").textContent = state.picking ? "Click the run to compare with A."
+    : "Filled: the mean over seeds is on its machine's front. Click a point to look inside, shift-click a second one to compare.";
+  document.body.classList.toggle("picking", state.picking);
+}
+
+function toggleMethod(name) {
+  const hidden = new Set(state.hidden);
+  if (!hidden.delete(name)) hidden.add(name);
+  choose({ hidden });
+}
+
+function drawTable() {
+  const cost = shownCost();
+  const columns = [
+    ["method", "Method", (run) => el("button", { type: "button" }, dot(methodColour(run.method)), ` ${methodLabel(run.method)}`)],
+    ["accelerator", "Machine", (run) => machineLabel(run.accelerator)],
+    ["budget", "Budget", (run) => run.budget],
+    ["seed", "Seed", (run) => String(run.seed ?? "–")],
+    ["test_accuracy", "Accuracy", (run) => accuracyText(run.test_accuracy)],
+    [cost.key, cost.name, (run) => costText(run[cost.key])],
+    [`${cost.key}_percent`, "of 32-bit", (run) => percent(run[`${cost.key}_percent`])],
+    ["run", "Run", (run) => shortened(run.run, 40)],
+  ];
+  const isText = (key) => ["method", "accelerator", "budget", "run"].includes(key);
+  const runs = state.runs.filter(visible).sort((p, q) => compareValues(p[state.sort], q[state.sort]) * (state.descending ? -1 : 1));
+  const head = columns.map(([key, name]) => el("th", { class: isText(key) ? "text" : null, "aria-sort": key === state.sort ? (state.descending ? "descending" : "ascending") : null },
+    el("button", { type: "button", onclick: () => choose({ sort: key, descending: key === state.sort ? !state.descending : false }) },
+      name + (key === state.sort ? (state.descending ? " ↓" : " ↑") : ""))));
+  const rows = runs.slice(0, TABLE_ROWS).map((run) => el("tr", {
+    class: run.index === state.a || run.index === state.b ? "selected" : null, onclick: (event) => pick(run.index, event.shiftKey),
+  }, columns.map(([key, , cell]) => el("td", { class: isText(key) ? "text" : null }, cell(run)))));
+  byId("runs").replaceChildren(el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
+  byId("runs-note").textContent = runs.length > TABLE_ROWS ? `first ${TABLE_ROWS} of ${runs.length}` : `${runs.length} shown`;
+}
+
+function compareValues(p, q) {
+  if (missing(p) && typeof p !== "string") return missing(q) && typeof q !== "string" ? 0 : -1;
+  if (missing(q) && typeof q !== "string") return 1;
+  return typeof p === "number" ? p - q : String(p).localeCompare(String(q));
+}
+
+// the address keeps the choice, so a link shows the same view
+function remember() {
+  const shown = { cost: state.cost, scale: state.scale, machine: state.machine, a: state.runs[state.a]?.run, b: state.runs[state.b]?.run };
+  const parts = Object.entries(shown).filter(([, value]) => value).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
+  history.replaceState(null, "", `#${parts.join("&")}`);
+}
+
+function recalled() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const change = {};
+  if (DATA.costs.some(({ key }) => key === asked.get("cost"))) change.cost = asked.get("cost");
+  if (["percent", "absolute"].includes(asked.get("scale"))) change.scale = asked.get("scale");
+  if (DATA.machines.some(({ name }) => name === asked.get("machine"))) change.machine = asked.get("machine");
+  const [a, b] = ["a", "b"].map((slot) => state.runs.find((run) => run.run === asked.get(slot)));
+  if (a) Object.assign(change, { a: a.index, setting: settingOf(a) });
+  if (a && b && a !== b && settingOf(a) === settingOf(b)) change.b = b.index;
+  return change;
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = theme === "dark" ? "☀ Light" : "☾ Dark";
+}
+
+function start() {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const systemTheme = () => (system.matches ? "dark" : "light");
+  setTheme(systemTheme());
+  system.addEventListener("change", () => { setTheme(systemTheme()); choose({ theme: true }); });
+  byId("theme").addEventListener("click", () => {
+    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+    choose({ theme: true });
+  });
+  for (const key of ["setting", "machine", "cost", "scale"]) {
+    byId(key).addEventListener("change", (event) => choose({ [key]: event.target.value, ...(key === "setting" ? { machine: "" } : {}) }));
+  }
+  const count = (values, one, many = `${one}s`) => `${values.size} ${values.size === 1 ? one : many}`;
+  const distinct = (key) => new Set(state.runs.map((run) => run[key]));
+  byId("summary").textContent = [
+    count(distinct("run"), "run"), count(distinct("network"), "network"), count(distinct("accelerator"), "machine"), count(distinct("method"), "method"),
+  ].join(" · ");
+  const asked = recalled();
+  choose({ setting: settingOf(state.runs[0]), ...asked });
+  byId("front").on("plotly_click", (event) => {
+    const point = event.points.find((it) => it.customdata !== undefined);
+    if (point) pick(point.customdata, Boolean(event.event?.shiftKey));
+  });
+  let width = innerWidth;
+  addEventListener("resize", () => { // phones resize as their tool bar hides: only a new width redraws
+    if (innerWidth !== width) { width = innerWidth; drawDetails(); }
+  });
+}
+
+start();

@@ -1,0 +1,19 @@
+"""Hardware-cost simulator: bit operations, memory, cycles and energy of a compressed network on a machine, differentiable."""
+
+from . import zoo
+from .accelerator import Accelerator, Execution
+from .compression import Compression, full_precision, uniform
+from .cost import Cost, LayerCost, bops, macs, simulate
+from .errors import InputError
+from .network import ChannelGroup, Coverage, Layer, Network
+from .operators import register
+from .profile import available, load_accelerator
+from .report import table
+from .trace import UnsupportedOperator, trace
+from .work import Work, work
+
+__all__ = [
+    "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Execution", "InputError", "Layer", "LayerCost", "Network",
+    "UnsupportedOperator", "Work", "available", "bops", "full_precision", "load_accelerator", "macs", "register", "simulate",
+    "table", "trace", "uniform", "work", "zoo",
+]  # fmt: skip

@@ -1,0 +1,67 @@
+"""What a machine is to the rest of the package: something that executes `Work`, made of numbers with units and ranges.
+
+A family of machines is a frozen dataclass whose fields declare their unit and range with `number`; profiles fill them from
+YAML. Impossible machines cannot exist: the ranges are checked when the object is built. A number may be a tensor of shape
+[machines, 1] to price many variants in one call.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .numeric import float64, maximum
+from .work import Work
+
+
+def number(unit: str, low: float, high: float, default: float | None = None) -> Any:
+    """Declare a field of a family: a hardware number with its unit and its allowed range."""
+    metadata = {"unit": unit, "low": low, "high": high}
+    return field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
+
+
+def check_numbers(machine: Any) -> None:
+    """Raise InputError that names the number, its value and its range when one lies outside."""
+    for spec in fields(machine):
+        if "unit" not in spec.metadata:
+            continue
+        value = float64(getattr(machine, spec.name)).detach()
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        if not bool(torch.isfinite(value).all() & (value >= low).all() & (value <= high).all()):
+            shown = value.tolist() if value.dim() else f"{value.item():g}"
+            raise InputError(f"{spec.name} is {shown} {spec.metadata['unit']}; the range is {low:g} to {high:g} {spec.metadata['unit']}")
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """What running the work takes on a machine, per layer.
+
+    **Shapes**: [..., layers]. **Units**: cycles; `energy_pj` by component in pJ; `traffic_bits` by memory level in bits.
+    """
+
+    compute_cycles: Tensor
+    dram_cycles: Tensor
+    energy_pj: Mapping[str, Tensor]
+    traffic_bits: Mapping[str, Tensor]
+
+    @property
+    def cycles(self) -> Tensor:
+        """Roofline: the slower of the array and the DRAM interface."""
+        return maximum(self.compute_cycles, self.dram_cycles)
+
+
+class Accelerator(Protocol):
+    """A machine. It sees `Work` alone: neither gates nor the network reach it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def clock_mhz(self) -> Any: ...
+
+    def execute(self, work: Work) -> Execution:
+        """Return cycles, energy and traffic of every row."""
+        ...

@@ -1,0 +1,71 @@
+"""Bit-serial machines: lanes multiply a few bits of each operand a cycle, so time follows the widths.
+
+Stripes takes the activation one bit a cycle against a whole 16-bit weight, UNPU the weight against a whole activation, Loom
+both; they differ by `weight_step_bits` and `input_step_bits` alone.
+
+Source of the cycle formula: DNNsim (read in source) as `windows x filters x lanes` steps, see `docs/hardware.md`. A layer with
+one position (fully connected) has no second window: the window columns take other filters, and their weights arrive one
+column a cycle, so a step lasts at least `windows` input steps. Hence Stripes gains nothing from activation bits there and
+Loom gains 16 / weight bits, as published (Loom abstract).
+
+Energy of a multiplication: `bit_product_pj x (w a + operand_overhead x max(w, a))` on the widths that the steps round up to:
+the array of one-bit products plus registers and accumulator that follow the longer operand (form fitted on 28 nm arrays).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .accelerator import Execution, check_numbers, number
+from .memory import ArrayReads, Memory
+from .numeric import Number, maximum, tiles
+from .work import Work
+
+
+@dataclass(frozen=True, eq=False)
+class BitSerial:
+    """A grid of `filters` x `windows` units of `lanes` lanes each."""
+
+    name: str
+    memory: Memory
+    clock_mhz: Number = number("MHz", 1e-3, 1e5)
+    filters: Number = number("filters", 1, 1e6)
+    windows: Number = number("windows", 1, 1e6)
+    lanes: Number = number("lanes", 1, 1e6)
+    weight_step_bits: Number = number("bit", 1, 64)
+    input_step_bits: Number = number("bit", 1, 64)
+    bit_product_pj: Number = number("pJ", 0, 1e3)
+    operand_overhead: Number = number("bit", 0, 1e3)
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+    def compute_cycles(self, work: Work) -> Tensor:
+        """Return passes over the grid times serial steps, per layer."""
+        weight_steps, input_steps = tiles(work.weight_bits, self.weight_step_bits), tiles(work.input_bits, self.input_step_bits)
+        reduction = work.groups * tiles(work.reduction, self.lanes)
+        many = tiles(work.filters, self.filters) * tiles(work.positions, self.windows) * input_steps
+        single = tiles(work.filters, self.filters * self.windows) * maximum(input_steps, self.windows)
+        return reduction * torch.where(work.positions > 1, many, single) * weight_steps
+
+    def execute(self, work: Work) -> Execution:
+        """Return cycles, energy and traffic of every row."""
+        weight = tiles(work.weight_bits, self.weight_step_bits) * self.weight_step_bits
+        inputs = tiles(work.input_bits, self.input_step_bits) * self.input_step_bits
+        multiply_pj = work.macs * self.bit_product_pj * (weight * inputs + self.operand_overhead * maximum(weight, inputs))
+        products = work.groups * work.reduction
+        sums = work.output_elements * self.memory.partial_sum_bits * (work.reduction > 0)
+        array = ArrayReads(
+            input_bits=products * work.positions * tiles(work.filters, self.filters) * work.input_bits,
+            weight_bits=products * work.filters * tiles(work.positions, self.windows) * work.weight_bits,
+            output_read_bits=torch.zeros_like(sums),  # sums stay in the units until a filter is done
+            output_write_bits=sums,
+        )
+        traffic = self.memory.traffic(work, array)
+        return Execution(
+            compute_cycles=self.compute_cycles(work),
+            dram_cycles=self.memory.dram_cycles(traffic),
+            energy_pj={"compute": multiply_pj, **self.memory.energy_pj(traffic)},
+            traffic_bits=traffic,
+        )

@@ -1,0 +1,71 @@
+"""Bit-composable machines (BitFusion): bricks fuse into wider multipliers, so narrow operands bring more of them a cycle.
+
+A fusion unit multiplies 8 x 8 bits once, 4 x 4 four times or 2 x 2 sixteen times a cycle. 1 bit costs 2, 3 bits cost 4, 5 to 7
+cost 8 in compute; above 8 bits an operand takes one pass for each 8. Storage stays packed at the raw width.
+
+The granule of input channels is `rows x (8/a)(8/w)`: 16 at 8 x 8 bits and 256 at 2 x 2, so removing channels within a
+granule leaves compute unchanged. Source: the authors' simulator, re-derived exactly (`docs/hardware.md`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .accelerator import Execution, check_numbers, number
+from .memory import ArrayReads, Memory
+from .numeric import Number, round_up_to, tiles
+from .work import Work
+
+WHOLE_UNIT_BITS = 8.0
+WIDTHS = torch.tensor([2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 40.0, 48.0, 56.0, 64.0], dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class BitComposable:
+    """A systolic array of fusion units: `rows` take input channels, `columns` output channels."""
+
+    name: str
+    memory: Memory
+    clock_mhz: Number = number("MHz", 1e-3, 1e5)
+    rows: Number = number("units", 1, 1e6)
+    columns: Number = number("units", 1, 1e6)
+    unit_pj_per_cycle: Number = number("pJ/cycle", 0, 1e4)
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+    def products_per_unit(self, work: Work) -> Tensor:
+        """Return multiplications that one unit does a cycle: 16 at 2 x 2 bits, 1 at 8 x 8, 1/4 at 16 x 16."""
+        weight, inputs = round_up_to(work.weight_bits, WIDTHS), round_up_to(work.input_bits, WIDTHS)
+        return WHOLE_UNIT_BITS**2 / (weight * inputs)
+
+    def reduction_passes(self, work: Work) -> Tensor:
+        """Return passes over the rows for one output: each kernel position by itself, input channels side by side.
+
+        Widths above 8 bits lower `products_per_unit` below 1: such a pass is repeated, it does not shrink the granule.
+        """
+        fused = self.products_per_unit(work)
+        side_by_side = torch.where(fused > 1, fused, torch.ones_like(fused))
+        repeats = torch.where(fused < 1, 1 / fused, torch.ones_like(fused))
+        return work.kernel * tiles(work.reduction / work.kernel, self.rows * side_by_side) * repeats
+
+    def execute(self, work: Work) -> Execution:
+        """Return cycles, energy and traffic of every row. The whole array is clocked in every compute cycle."""
+        passes = self.reduction_passes(work)
+        filter_tiles = tiles(work.filters, self.columns)
+        compute = work.groups * work.positions * filter_tiles * passes
+        sums = work.output_elements * self.memory.partial_sum_bits * passes
+        array = ArrayReads(
+            input_bits=work.groups * work.reduction * work.positions * filter_tiles * work.input_bits,
+            weight_bits=work.weight_elements * work.weight_bits,  # weights stay in the units while all positions stream past
+            output_read_bits=sums,
+            output_write_bits=sums,
+        )
+        traffic = self.memory.traffic(work, array)
+        return Execution(
+            compute_cycles=compute,
+            dram_cycles=self.memory.dram_cycles(traffic),
+            energy_pj={"compute": compute * self.rows * self.columns * self.unit_pj_per_cycle, **self.memory.energy_pj(traffic)},
+            traffic_bits=traffic,
+        )

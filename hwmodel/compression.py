@@ -1,0 +1,112 @@
+"""What a method decides about a network: the width of every stored tensor and how many channels of every group stay."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .network import FULL_PRECISION_BITS, Network
+
+WIDEST_BITS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Compression:
+    """Widths and kept channels; any leading batch shape prices many configurations in one call.
+
+    **Shapes**: `weight_bits` and `activation_bits` (of the tensor that a layer writes) [..., layers], `kept_channels`
+    [..., groups], float64.
+    """
+
+    weight_bits: Tensor
+    activation_bits: Tensor
+    kept_channels: Tensor
+
+    @classmethod
+    def from_names(cls, network: Network, bits: Mapping[str, Mapping[str, float]], kept: Mapping[str, float] | None = None) -> "Compression":
+        """Build from names: `bits = {layer: {"weight_bits": 4, "activation_bits": 8}}`, `kept = {group: channels}`.
+
+        What is not named stays at full precision and full width. **Errors**: InputError for an unknown name or an
+        impossible number.
+        """
+        full = uniform(network, FULL_PRECISION_BITS, FULL_PRECISION_BITS, input_bits=FULL_PRECISION_BITS)
+        weight, activation, channels = full.weight_bits.clone(), full.activation_bits.clone(), full.kept_channels.clone()
+        for name, widths in bits.items():
+            i = network.index(name)
+            for key, value in widths.items():
+                if key not in ("weight_bits", "activation_bits"):
+                    raise InputError(f"layer {name}: unknown key {key!r}; known are weight_bits and activation_bits")
+                (weight if key == "weight_bits" else activation)[i] = checked_bits(key, value)
+        columns = {group.name: i for i, group in enumerate(network.groups)}
+        for name, value in (kept or {}).items():
+            if name not in columns:
+                raise InputError(f"no channel group is named {name!r}")
+            if not 1 <= value <= network.channels[name]:
+                raise InputError(f"group {name} keeps {value} channels; the range is 1 to {network.channels[name]}")
+            channels[columns[name]] = value
+        return cls(weight, activation, channels)
+
+    def table(self, network: Network) -> pd.DataFrame:
+        """Return one row per layer: its widths and its channels that stay."""
+        out_channels = self.kept_channels @ network.writes.T
+        return pd.DataFrame(
+            {
+                "layer": [layer.name for layer in network.layers],
+                "kind": [layer.kind for layer in network.layers],
+                "weight_bits": [bits if layer.weight else None for layer, bits in zip(network.layers, self.weight_bits.tolist(), strict=True)],
+                "activation_bits": self.activation_bits[network.width_owner].tolist(),
+                "out_channels": out_channels.tolist(),
+            }
+        )
+
+    def to_names(self, network: Network) -> dict[str, dict[str, float | dict[str, float]]]:
+        """Return the inverse of `from_names`, ready for JSON: `{"bits": …, "kept": …}`."""
+        widths = zip(network.layers, self.weight_bits.tolist(), self.activation_bits.tolist(), strict=True)
+        bits = {layer.name: {"activation_bits": a, **({"weight_bits": w} if layer.weight else {})} for layer, w, a in widths}
+        kept = dict(zip((group.name for group in network.groups), self.kept_channels.tolist(), strict=True))
+        return {"bits": bits, "kept": kept}  # type: ignore[dict-item]
+
+    def detach(self) -> "Compression":
+        """Return the same values without gradient."""
+        return Compression(self.weight_bits.detach(), self.activation_bits.detach(), self.kept_channels.detach())
+
+
+def checked_bits(name: str, bits: float) -> float:
+    """Return a width; InputError outside 1 to 64."""
+    if not 1 <= bits <= WIDEST_BITS:
+        raise InputError(f"{name} is {bits}; the range is 1 to {WIDEST_BITS}")
+    return float(bits)
+
+
+def uniform(
+    network: Network, weight_bits: float, activation_bits: float, *, input_bits: float = 8, first_last_bits: float | None = None
+) -> Compression:
+    """Give every weight and every activation the same width; the network's inputs count as `input_bits`.
+
+    `first_last_bits` sets the weights of the first and last layer with weights, and the activations that they read (but for
+    the input), as papers do that keep these layers at 8 or 32 bit.
+    """
+    count = len(network.layers)
+    inputs = network.select(layer.name for layer in network.layers if layer.kind == "input") > 0
+    weight = torch.full((count,), checked_bits("weight_bits", weight_bits), dtype=torch.float64)
+    activation = torch.full((count,), checked_bits("activation_bits", activation_bits), dtype=torch.float64)
+    if first_last_bits is not None:
+        for name in network.first_and_last:
+            i = network.index(name)
+            weight[i] = checked_bits("first_last_bits", first_last_bits)
+            activation[network.width_owner[network.first_operand[i]]] = first_last_bits
+    activation[inputs] = checked_bits("input_bits", input_bits)
+    return Compression(weight, activation, network.group_channels.clone())
+
+
+def full_precision(network: Network) -> Compression:
+    """Return the 32-bit network that ratios refer to: 32 x 32 everywhere, the inputs too."""
+    return uniform(network, FULL_PRECISION_BITS, FULL_PRECISION_BITS, input_bits=FULL_PRECISION_BITS)
+
+
+def with_channels(compression: Compression, kept_channels: Tensor) -> Compression:
+    """Return the same widths with other kept channels."""
+    return replace(compression, kept_channels=kept_channels)

@@ -1,0 +1,154 @@
+"""What a compressed network costs: the one formula behind report, training and sweep.
+
+Counting conventions: one MAC is one multiplication and one addition; `BOPs = MACs x weight bits x input bits`, for a product of
+two activations both operands' bits; every convolution, linear layer and matrix product counts, bias and element-wise work
+does not. Example: a 3 x 3 convolution from 16 to 32 channels on 8 x 8 positions has 9 x 16 x 32 x 64 = 294,912 MACs; at 4-bit
+weights and 8-bit inputs 9,437,184 BOPs.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .accelerator import Accelerator, Execution
+from .compression import Compression
+from .network import Network
+from .work import Work, work
+
+CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCost:
+    """Costs per layer. **Shapes**: [..., layers], float64. Units are in the names; `energy_pj` by component, `traffic_bits` by level."""
+
+    macs: Tensor
+    bops: Tensor
+    cycles: Tensor
+    compute_cycles: Tensor
+    dram_cycles: Tensor
+    energy_pj: Mapping[str, Tensor]
+    traffic_bits: Mapping[str, Tensor]
+    weight_bits: Tensor
+    activation_bits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Cost:
+    """Cost of a network on a machine. Totals are properties of shape [...]; `per_layer` holds what they add up.
+
+    `weight_bits` is what is stored of all weights (shared ones once), `peak_activation_bits` the most that is alive at once.
+    """
+
+    network: Network
+    compression: Compression
+    work: Work
+    per_layer: LayerCost
+    machine: str
+    clock_mhz: float
+
+    @cached_property
+    def macs(self) -> Tensor:
+        """Multiply-accumulates of one inference."""
+        return self.per_layer.macs.sum(-1)
+
+    @cached_property
+    def bops(self) -> Tensor:
+        """Bit operations of one inference."""
+        return self.per_layer.bops.sum(-1)
+
+    @cached_property
+    def cycles(self) -> Tensor:
+        """Clock cycles: layers run one after the other."""
+        return self.per_layer.cycles.sum(-1)
+
+    @cached_property
+    def energy_pj(self) -> Tensor:
+        """Energy of one inference in pJ, all components."""
+        return torch.stack(torch.broadcast_tensors(*self.per_layer.energy_pj.values())).sum((0, -1))
+
+    @cached_property
+    def weight_bits(self) -> Tensor:
+        """Stored weights in bits, packed at their width."""
+        return self.per_layer.weight_bits.sum(-1)
+
+    @cached_property
+    def peak_activation_bits(self) -> Tensor:
+        """Largest sum of tensors that are alive at the same step, in bits."""
+        return (self.per_layer.activation_bits @ self.network.alive.T).amax(-1)
+
+    @property
+    def milliseconds(self) -> Tensor:
+        """Time of one inference at the machine's clock."""
+        return self.cycles / (self.clock_mhz * 1e3)
+
+    def totals(self) -> dict[str, float]:
+        """Return the totals of a single configuration as plain numbers."""
+        names = ("macs", "bops", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
+        return {name: getattr(self, name).item() for name in names}
+
+
+def simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
+    """Return the cost of one or many configurations on a machine; large batches are priced in chunks.
+
+    **Shapes**: `compression` may have one leading batch axis [configurations, layers].
+    """
+    batch = compression.weight_bits.shape[:-1]
+    if len(batch) != 1 or batch[0] <= CHUNK:
+        return _simulate(network, compression, machine)
+    return _join([_simulate(network, part, machine) for part in _chunks(compression)], compression)
+
+
+def _simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
+    seen = work(network, compression)
+    run: Execution = machine.execute(seen)
+    per_layer = LayerCost(
+        macs=seen.macs,
+        bops=seen.bops,
+        cycles=run.cycles,
+        compute_cycles=run.compute_cycles,
+        dram_cycles=run.dram_cycles,
+        energy_pj=run.energy_pj,
+        traffic_bits=run.traffic_bits,
+        weight_bits=seen.weight_elements * seen.weight_bits * network.stores_weight,
+        activation_bits=seen.output_elements * seen.output_bits,
+    )
+    clock = torch.as_tensor(machine.clock_mhz)
+    return Cost(network, compression, seen, per_layer, machine.name, float(clock) if clock.dim() == 0 else float("nan"))
+
+
+def _chunks(compression: Compression) -> Iterator[Compression]:
+    parts = (tensor.split(CHUNK) for tensor in (compression.weight_bits, compression.activation_bits, compression.kept_channels))
+    for weight, activation, kept in zip(*parts, strict=True):
+        yield Compression(weight, activation, kept)
+
+
+def _join(costs: list[Cost], compression: Compression) -> Cost:
+    def joined(parts: list) -> object:  # type: ignore[type-arg]
+        first = parts[0]
+        if isinstance(first, Tensor):
+            whole = sum(part.shape[0] for part in parts if part.dim() > 1)
+            return torch.cat(parts) if first.dim() > 1 and whole == len(compression.weight_bits) else first
+        if isinstance(first, Mapping):
+            return {key: joined([part[key] for part in parts]) for key in first}
+        return type(first)(**{name: joined([getattr(part, name) for part in parts]) for name in first.__dataclass_fields__})
+
+    first = costs[0]
+    joined_work, joined_layers = joined([cost.work for cost in costs]), joined([cost.per_layer for cost in costs])
+    assert isinstance(joined_work, Work) and isinstance(joined_layers, LayerCost)
+    return Cost(first.network, compression, joined_work, joined_layers, first.machine, first.clock_mhz)
+
+
+def macs(network: Network, compression: Compression | None = None) -> int:
+    """Return the multiply-accumulates of a network, before compression unless one is given."""
+    if compression is None:
+        return sum(layer.macs for layer in network.layers)
+    return int(work(network, compression).macs.sum())
+
+
+def bops(network: Network, compression: Compression) -> int:
+    """Return the bit operations of one configuration; needs no machine."""
+    return int(work(network, compression).bops.sum())

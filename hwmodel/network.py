@@ -1,0 +1,268 @@
+"""A network as the cost model sees it: one row per tensor that is written to memory, and the channels that rows share.
+
+A `Layer` is geometry before compression. `Network` adds what couples the rows: channel groups (channels that can only be
+removed together, such as those of a residual stream) as two constant matrices `reads` and `writes`, and the schedule as
+`alive`. Everything a cost needs is an array over layers, so no formula ever loops over them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import Tensor
+
+from .errors import InputError, nearest
+
+FULL_PRECISION_BITS = 32.0
+Pieces = tuple[tuple[str, int], ...]
+"""Channels of a tensor in order: `(channel group, repeat)`; a concatenation has several, a flatten repeats each channel."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row: the operator that writes one stored tensor, with what is fused into it.
+
+    `inputs` are the rows whose tensors the operator reads as its first operand (several after a concatenation),
+    `second_input` the row of the second operand of a matrix product, `fused_inputs` the rows read by element-wise operators
+    fused into this one (a residual add). `weight` is the parameter's name in the model: the identity of a layer, and what
+    makes a shared weight be stored once; `weight_part` tells parts of one parameter apart. `width_of` is the row whose quantizer decides the width of this tensor (a max-pool
+    keeps the width of what it reads; the parts of a concatenation share one). `signed`: the tensor may hold negative values.
+
+    **Units**: `kernel_size`, `input_size` and `output_size` count positions along each axis, for one sample of the batch.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    weight: str | None
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    input_size: tuple[int, ...]
+    output_size: tuple[int, ...]
+    groups: int
+    in_groups: Pieces
+    out_groups: Pieces
+    second_input: str | None = None
+    fused_inputs: tuple[str, ...] = ()
+    width_of: str = ""
+    signed: bool = True
+    weight_part: str = ""
+
+    @property
+    def computes(self) -> bool:
+        """Whether the row multiplies: convolutions, linear layers and matrix products."""
+        return self.kind in ("conv", "linear", "matmul")
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every group reads one channel, so that groups shrink with the channels."""
+        return self.kind == "conv" and self.groups > 1 and self.groups == self.in_channels
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates before compression, for one sample."""
+        if not self.computes:
+            return 0
+        return self.out_channels * (self.in_channels // self.groups) * prod(self.kernel_size) * prod(self.output_size)
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that are kept or removed together, and why they are coupled or frozen."""
+
+    name: str
+    channels: int
+    prunable: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What became of every operator of the graph; `unknown` maps the operators that no rule covers to their number."""
+
+    modelled: int
+    zero_by_definition: int
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """Share of the nodes that is accounted for."""
+        known = self.modelled + self.zero_by_definition
+        return known / max(1, known + sum(self.unknown.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Layers in topological order and the channel groups that couple them.
+
+    **Errors**: ValueError when a layer reads a row that does not come before it, or when its groups do not add up to its
+    channels.
+    """
+
+    layers: tuple[Layer, ...]
+    groups: tuple[ChannelGroup, ...]
+    coverage: Coverage
+    outputs: tuple[str, ...] = ()
+    example_inputs: tuple[tuple[tuple[int, ...], torch.dtype], ...] = ()
+
+    def __post_init__(self) -> None:
+        size = {group.name: group.channels for group in self.groups}
+        seen: set[str] = set()
+        for layer in self.layers:
+            operands = (*layer.inputs, *layer.fused_inputs, *((layer.second_input,) if layer.second_input else ()))
+            missing = set(operands) - seen
+            if missing:
+                raise ValueError(f"layer {layer.name} reads {sorted(missing)}, which no earlier layer writes")
+            for side, pieces, channels in (("in", layer.in_groups, layer.in_channels), ("out", layer.out_groups, layer.out_channels)):
+                found = sum(size[group] * repeat for group, repeat in pieces)
+                if found != channels and pieces:
+                    raise ValueError(f"layer {layer.name}: {side}_groups add up to {found} channels, {side}_channels is {channels}")
+            if layer.name in seen:
+                raise ValueError(f"two layers are named {layer.name}")
+            seen.add(layer.name)
+
+    # ---- names ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def channels(self) -> dict[str, int]:
+        """Channels of each group before compression."""
+        return {group.name: group.channels for group in self.groups}
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {layer.name: i for i, layer in enumerate(self.layers)}
+
+    def index(self, name: str) -> int:
+        """Return the position of a layer; InputError with the nearest name when there is none."""
+        if name not in self._index:
+            raise InputError(f"no layer is named {name!r}{nearest(name, self._index)}")
+        return self._index[name]
+
+    def select(self, names: Iterable[str]) -> Tensor:
+        """Return a 0/1 float64 vector over layers that marks `names`."""
+        marks = torch.zeros(len(self.layers), dtype=torch.float64)
+        marks[[self.index(name) for name in names]] = 1
+        return marks
+
+    @cached_property
+    def first_and_last(self) -> tuple[str, str]:
+        """Names of the first and the last layer that holds weights (the pair that papers keep at 8 or 32 bit)."""
+        weighted = [layer.name for layer in self.layers if layer.weight]
+        if not weighted:
+            raise InputError("the network has no layer with weights")
+        return weighted[0], weighted[-1]
+
+    # ---- constants over layers, float64 -----------------------------------------------------------------------------
+
+    def _over_layers(self, values: Iterable[float]) -> Tensor:
+        return torch.tensor([float(value) for value in values], dtype=torch.float64)
+
+    def _coupling(self, side: str) -> Tensor:
+        column = {group.name: i for i, group in enumerate(self.groups)}
+        matrix = torch.zeros(len(self.layers), len(self.groups), dtype=torch.float64)
+        for i, layer in enumerate(self.layers):
+            for group, repeat in getattr(layer, side):
+                matrix[i, column[group]] += repeat
+        return matrix
+
+    @cached_property
+    def reads(self) -> Tensor:
+        """[layers, groups]: `in_channels = kept_channels @ reads.T`."""
+        return self._coupling("in_groups")
+
+    @cached_property
+    def writes(self) -> Tensor:
+        """[layers, groups]: `out_channels = kept_channels @ writes.T`."""
+        return self._coupling("out_groups")
+
+    @cached_property
+    def group_channels(self) -> Tensor:
+        """[groups]: channels before compression."""
+        return self._over_layers(group.channels for group in self.groups)
+
+    @cached_property
+    def kernel(self) -> Tensor:
+        """[layers]: kernel positions."""
+        return self._over_layers(prod(layer.kernel_size) for layer in self.layers)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """[layers]: output positions."""
+        return self._over_layers(prod(layer.output_size) for layer in self.layers)
+
+    @cached_property
+    def input_positions(self) -> Tensor:
+        """[layers]: positions of the first operand; 0 for an input, which reads nothing."""
+        return self._over_layers(prod(layer.input_size) if layer.inputs else 0 for layer in self.layers)
+
+    @cached_property
+    def layer_groups(self) -> Tensor:
+        """[layers]: convolution groups or attention heads before compression."""
+        return self._over_layers(layer.groups for layer in self.layers)
+
+    @cached_property
+    def computes(self) -> Tensor:
+        """[layers]: 1 where the row multiplies."""
+        return self._over_layers(layer.computes for layer in self.layers)
+
+    @cached_property
+    def depthwise(self) -> Tensor:
+        """[layers]: bool."""
+        return self._over_layers(layer.depthwise for layer in self.layers) > 0
+
+    @cached_property
+    def multiplier(self) -> Tensor:
+        """[layers]: output channels per group before compression (a depthwise layer's channel multiplier)."""
+        return self._over_layers(layer.out_channels / layer.groups for layer in self.layers)
+
+    @cached_property
+    def weight_owner(self) -> Tensor:
+        """[layers]: index of the first row that uses the same weight, whose width counts (itself for a row without weights)."""
+        first: dict[tuple[str, str], int] = {}
+        return torch.tensor([first.setdefault((layer.weight or f"#{i}", layer.weight_part), i) for i, layer in enumerate(self.layers)])
+
+    @cached_property
+    def stores_weight(self) -> Tensor:
+        """[layers]: 1 at the first layer that uses a weight, so that a shared weight is stored once."""
+        return self._over_layers(layer.weight is not None and owner == i for i, (layer, owner) in enumerate(zip(self.layers, self.weight_owner.tolist(), strict=True)))
+
+    @cached_property
+    def first_operand(self) -> Tensor:
+        """[layers]: index of the row whose tensor is the first operand (itself for an input)."""
+        return torch.tensor([self._index[layer.inputs[0]] if layer.inputs else i for i, layer in enumerate(self.layers)])
+
+    @cached_property
+    def second_operand(self) -> Tensor:
+        """[layers]: index into `cat(activation_bits, weight_bits)` of the second operand: a matrix product reads an activation."""
+        count = len(self.layers)
+        return torch.tensor([self._index[layer.second_input] if layer.second_input else count + i for i, layer in enumerate(self.layers)])
+
+    @cached_property
+    def width_owner(self) -> Tensor:
+        """[layers]: index of the row that decides the width of the tensor this row writes."""
+        return torch.tensor([self._index[layer.width_of or layer.name] for layer in self.layers])
+
+    @cached_property
+    def fused_reads(self) -> Tensor:
+        """[layers, layers]: how often a row reads another row's whole tensor for a fused operator."""
+        matrix = torch.zeros(len(self.layers), len(self.layers), dtype=torch.float64)
+        for i, layer in enumerate(self.layers):
+            for name in layer.fused_inputs:
+                matrix[i, self._index[name]] += 1
+        return matrix
+
+    @cached_property
+    def alive(self) -> Tensor:
+        """[steps, layers] 0/1: tensor j is in memory while row i runs, so `peak = (footprint @ alive.T).amax(-1)`."""
+        count = len(self.layers)
+        last = torch.arange(count)
+        for i, layer in enumerate(self.layers):
+            for name in (*layer.inputs, *layer.fused_inputs, *((layer.second_input,) if layer.second_input else ())):
+                last[self._index[name]] = i
+        for name in self.outputs:
+            last[self._index[name]] = count - 1
+        step, born = torch.arange(count)[:, None], torch.arange(count)[None, :]
+        return ((born <= step) & (step <= last[None, :])).to(torch.float64)

@@ -1,0 +1,65 @@
+"""Every non-smooth step of the cost model, exact in value and with the gradient of a difference over one tile.
+
+All costs are float64 tensors: integers are exact up to 2^53. A plain straight-through ceil misleads an optimizer: it says
+that shrinking an extent inside its only tile saves cycles. `tiles` is therefore flat there.
+"""
+
+import torch
+from torch import Tensor
+
+Number = float | Tensor
+"""A hardware number: a float, or a tensor of shape [machines, 1] that prices many machines in one call."""
+
+
+def through(value: Tensor, smooth: Tensor) -> Tensor:
+    """Return `value` exactly, with the gradient of `smooth` (straight-through).
+
+    Written as `value + (smooth - smooth)`: the usual `smooth + (value - smooth)` can be one rounding off.
+    """
+    return value.detach() + (smooth - smooth.detach())
+
+
+def float64(number: Number) -> Tensor:
+    """Return a hardware number as a float64 tensor."""
+    return torch.as_tensor(number, dtype=torch.float64)
+
+
+def tiles(extent: Tensor, size: Number) -> Tensor:
+    """Return how many tiles of `size` cover `extent`: `ceil(extent / size)`, 0 for nothing.
+
+    Gradient: `1 / size` to the extent and `-extent / size^2` to a size that is a tensor, beyond the first tile; 0 while
+    everything fits in one tile.
+    """
+    ratio = extent / size
+    exact = ratio.detach().ceil()
+    return torch.where(exact > 1, through(exact, ratio), exact)
+
+
+def at_least_one(count: Tensor) -> Tensor:
+    """Return `max(count, 1)`: a tensor is read once even when nothing of it needs tiling; gradient 0 below 1."""
+    return torch.where(count > 1, count, torch.ones_like(count))
+
+
+def maximum(first: Tensor, second: Number) -> Tensor:
+    """Return the larger of two; at a tie the whole gradient goes to the first."""
+    second = torch.as_tensor(second, dtype=first.dtype)
+    return torch.where(first >= second, first, second)
+
+
+def minimum(first: Tensor, second: Number) -> Tensor:
+    """Return the smaller of two; at a tie the whole gradient goes to the first."""
+    second = torch.as_tensor(second, dtype=first.dtype)
+    return torch.where(first <= second, first, second)
+
+
+def round_up_to(bits: Tensor, widths: Tensor) -> Tensor:
+    """Return the smallest of the ascending `widths` that holds `bits`; gradient 1 above the narrowest width, else 0.
+
+    **Errors**: ValueError when a width exceeds the widest.
+    """
+    exact = bits.detach().contiguous()
+    index = torch.searchsorted(widths, exact)
+    if bool((index == len(widths)).any()):
+        raise ValueError(f"a width of {exact.max():g} bits exceeds the widest that the hardware has, {widths[-1]:g}")
+    chosen = widths[index]
+    return torch.where(bits > widths[0], through(chosen, bits), chosen)

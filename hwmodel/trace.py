@@ -1,0 +1,189 @@
+"""From a torch model to a `Network`: `torch.export` (non-strict, fake tensors), then one walk over the graph.
+
+**Units**: batch 1 is the convention, but any batch may be given: it is divided out.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from . import operators
+from .errors import InputError
+from .network import Coverage, Layer, Network, Pieces
+from .walk import Flow, Walk, operator_name, shape_of
+
+
+class UnsupportedOperator(InputError):
+    """An operator that no rule covers: nothing is silently free."""
+
+
+def trace(model: nn.Module, args: tuple[Tensor, ...], *, on_unknown: str = "raise") -> Network:
+    """Return the network of a model at the example inputs.
+
+    **Errors**: UnsupportedOperator lists the operators that no rule covers, unless `on_unknown="warn"`; InputError when
+    `torch.export` cannot capture the model.
+    """
+    if on_unknown not in ("raise", "warn"):
+        raise InputError(f"on_unknown is {on_unknown!r}; it must be 'raise' or 'warn'")
+    program = export(model, args)
+    walk = walk_graph(program, batch_of(args))
+    if walk.unknown:
+        listed = ", ".join(f"{name} (x{count})" for name, count in sorted(walk.unknown.items()))
+        message = f"no cost rule for {listed}; register one with hwmodel.register, or pass on_unknown='warn' to cost them as element-wise"
+        if on_unknown == "raise":
+            raise UnsupportedOperator(message)
+        warnings.warn(message, stacklevel=2)
+    return network_of(walk, program, args)
+
+
+def batch_of(args: tuple[Tensor, ...]) -> int:
+    """Return the batch of the example: the first axis of the first input that has more than one."""
+    return next((int(arg.shape[0]) for arg in args if arg.dim() > 1), 1)
+
+
+@contextmanager
+def inference_mode_of(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode and attention on its plain path; restore both afterwards."""
+    training = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in training.items():
+            module.training = mode
+
+
+def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = None) -> ExportedProgram:
+    """Return the exported program in eval mode. Parameters are faked, not copied, so a model on the meta device works."""
+    if not isinstance(args, tuple) or not all(isinstance(arg, Tensor) for arg in args):
+        raise InputError(f"example inputs must be a tuple of tensors, not {type(args).__name__}")
+    with inference_mode_of(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(model, args, strict=False, dynamic_shapes=dynamic_shapes)
+        except Exception as error:  # torch.export raises many types; each becomes one line with its first sentence
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}") from error
+    rename_in_place(program)
+    return program
+
+
+def rename_in_place(program: ExportedProgram) -> None:
+    """Let readers after an in-place operator read its result, which is what they see at run time."""
+    order = {node: i for i, node in enumerate(program.graph.nodes)}
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or not schema.name.endswith("_") or schema.name.endswith("__") or not isinstance(node.args[0], Node):
+            continue
+        node.args[0].replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
+
+
+def walk_graph(program: ExportedProgram, batch: int) -> Walk:
+    """Return the finished walk over an exported program."""
+    signature = program.graph_signature
+    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    constants = set(named) | set(signature.inputs_to_lifted_tensor_constants)
+    nodes = list(program.graph.nodes)
+    walk = Walk({node: named[node.name] for node in nodes if node.name in named}, batch)
+    for node in nodes:
+        if node.op == "placeholder" and node.name not in constants:
+            read_input(walk, node)
+        elif node.op == "call_function" and any(operand in walk.flows for operand in node.all_input_nodes):
+            name = operator_name(node)
+            rule = operators.MODELLED.get(name) or operators.ZERO.get(name)
+            if rule is not None:
+                rule(walk, node)
+            elif isinstance(node.meta.get("val"), Tensor):
+                walk.unknown[name] = walk.unknown.get(name, 0) + 1
+                unknown(walk, node)
+        elif node.op == "output":
+            for operand in node.all_input_nodes:
+                flow = walk.flow(operand)
+                if flow:
+                    walk.coupling.freeze(flow.pieces, "output of the network")
+    return walk
+
+
+def read_input(walk: Walk, node: Node) -> None:
+    """Give an input its row: the image in memory."""
+    from .walk import Row
+
+    shape = shape_of(node)
+    axis = 1 if len(shape) > 1 else 0
+    pieces = walk.fresh(shape[axis] if shape else 1, "input of the network")
+    walk.rows.append(
+        Row(
+            name=walk.name("input"), kind="input", writer=node, out_channels=shape[axis] if shape else 1, out_pieces=pieces,
+            output_size=walk.positions(shape, axis),
+        )
+    )  # fmt: skip
+    walk.flows[node] = Flow((len(walk.rows) - 1,), axis, pieces)
+
+
+def unknown(walk: Walk, node: Node) -> None:
+    """Cost an operator without a rule as element-wise, with all its channels frozen."""
+    for operand in walk.activations(node):
+        flow = walk.flow(operand)
+        if flow:
+            walk.coupling.freeze(flow.pieces, f"unknown operator {operator_name(node)}")
+    operand, axis = walk.activations(node)[0], max(0, len(shape_of(node)) - 1)
+    walk.emit(node, "elementwise", operand, walk.fresh(shape_of(node)[axis], f"unknown operator {operator_name(node)}"), axis).signed = True
+
+
+def width_owners(walk: Walk) -> list[int]:
+    """Return for every row the row that decides the width of its tensor."""
+    owner = list(range(len(walk.rows)))
+
+    def find(row: int) -> int:
+        return row if owner[row] == row else find(owner[row])
+
+    def share(rows: tuple[int, ...]) -> None:
+        roots = sorted({find(row) for row in rows})
+        for root in roots[1:]:
+            owner[root] = roots[0]
+
+    for rows in walk.shared_widths:
+        share(rows)
+    for i, row in enumerate(walk.rows):
+        if row.keeps_width:
+            share((*row.inputs, i))
+    return [find(row) for row in range(len(walk.rows))]
+
+
+def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -> Network:
+    """Freeze the walk's rows into layers and name the channel groups."""
+    rows, owners = walk.rows, width_owners(walk)
+    names, groups = walk.coupling.resolve([pair for row in rows for pair in ((row.name, row.out_pieces), (f"{row.name}.in", row.in_pieces))])
+
+    def named(pieces: tuple[tuple[int, int], ...]) -> Pieces:
+        return tuple((names[walk.coupling.find(group)], repeat) for group, repeat in pieces)
+
+    def called(indices: tuple[int, ...] | list[int]) -> tuple[str, ...]:
+        return tuple(rows[i].name for i in indices)
+
+    layers = tuple(
+        Layer(
+            name=row.name, kind=row.kind, inputs=called(row.inputs), weight=row.weight, in_channels=row.in_channels,
+            out_channels=row.out_channels, kernel_size=row.kernel, input_size=row.input_size, output_size=row.output_size,
+            groups=row.groups, in_groups=named(row.in_pieces), out_groups=named(row.out_pieces),
+            second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
+            width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
+        )
+        for row, owner in zip(rows, owners, strict=True)
+    )  # fmt: skip
+    end = next(node for node in program.graph.nodes if node.op == "output")
+    outputs = {row for node in end.all_input_nodes if (flow := walk.flow(node)) for row in flow.rows}
+    calls = [operator_name(node) for node in program.graph.nodes if node.op == "call_function"]
+    modelled = sum(name in operators.MODELLED for name in calls)
+    coverage = Coverage(modelled, len(calls) - modelled - sum(walk.unknown.values()), dict(walk.unknown))
+    example = tuple((tuple(arg.shape), arg.dtype) for arg in args)
+    return Network(layers, groups, coverage, called(sorted(outputs)), example)

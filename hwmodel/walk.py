@@ -1,0 +1,218 @@
+"""One pass over an exported graph: which tensors are written to memory, by what, and how their channels hang together.
+
+Every activation carries one channel axis and, along it, pieces `(group, repeat)`: an add unites the pieces of its operands,
+a concatenation appends them, a flatten multiplies the repeat, a depthwise convolution passes them on, and whatever cannot
+be followed freezes them (still costed, never pruned). An operator that only transforms elements is fused into the row that
+writes its operand, as long as nobody else reads that operand; otherwise it is a row of its own.
+
+Known special cases: the batch is read from the example, never from axis 0 (attention transposes it); an in-place operator
+renames its operand for all later readers.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from .coupling import Coupling, Piece
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What is known of one activation: the rows that store it, its channel axis and the pieces along it.
+
+    `open`: it is the end of a chain with a single reader from the writer of its only row, so more can be fused into that row.
+    """
+
+    rows: tuple[int, ...]
+    axis: int
+    pieces: tuple[Piece, ...]
+    open: bool = True
+
+
+@dataclass
+class Row:
+    """A layer under construction; `writer` is the node whose value is stored (its flow tells the channel axis there).
+
+    `keeps_width`: so far it writes only values that it read (a max-pool); `keeps_zero`: a channel of zeros stays zero.
+    """
+
+    name: str
+    kind: str
+    writer: Node
+    inputs: tuple[int, ...] = ()
+    second: int | None = None
+    fused: list[int] = field(default_factory=list)
+    weight: str | None = None
+    weight_part: str = ""
+    in_channels: int = 0
+    out_channels: int = 0
+    kernel: tuple[int, ...] = ()
+    input_size: tuple[int, ...] = ()
+    output_size: tuple[int, ...] = ()
+    groups: int = 1
+    in_pieces: tuple[Piece, ...] = ()
+    out_pieces: tuple[Piece, ...] = ()
+    signed: bool = True
+    keeps_width: bool = False
+    keeps_zero: bool = False
+
+
+class Walk:
+    """State of the pass. Rules in `operators` read it through `flow` and `shape`, and write it through `emit`, `fuse` and `view`."""
+
+    def __init__(self, parameters: Mapping[Node, str], batch: int) -> None:
+        self.parameters = parameters
+        self.batch = batch
+        self.coupling = Coupling()
+        self.rows: list[Row] = []
+        self.flows: dict[Node, Flow | list[Flow]] = {}
+        self.shared_widths: list[tuple[int, ...]] = []
+        self.unknown: dict[str, int] = {}
+        self._names: dict[str, int] = {}
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def flow(self, node: Any) -> Flow | None:
+        """Return the flow of an activation, None for parameters and constants."""
+        found = self.flows.get(node) if isinstance(node, Node) else None
+        return found[0] if isinstance(found, list) else found
+
+    def activations(self, node: Node) -> list[Node]:
+        """Return the operands of a node that are activations, in order, repeated ones once."""
+        return [operand for operand in node.all_input_nodes if operand in self.flows]
+
+    def positions(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+        """Return the sizes of the axes other than the channel axis, with the batch divided out of the first that holds it."""
+        rest, batch = [size for i, size in enumerate(shape) if i != axis], self.batch
+        whole = [i for i, size in enumerate(rest) if size == batch]
+        merged = [i for i, size in enumerate(rest) if batch > 1 and size % batch == 0]
+        for i in (*whole, *merged)[:1]:
+            rest[i] //= batch
+            return tuple(size for j, size in enumerate(rest) if j != i or size > 1)
+        return tuple(rest)
+
+    def weight(self, node: Any) -> dict[str, Any]:
+        """Return as fields of a row the parameter that a weight operand is, or is computed from (a quantizer may stand between)."""
+        parts: list[str] = []
+        while isinstance(node, Node) and node not in self.parameters:
+            if node in self.flows or not node.all_input_nodes:
+                return {"weight": None}
+            if operator_name(node) in ("getitem", "select", "slice", "narrow"):
+                parts.append(f"{operator_name(node)}{node.args[1:]}")
+            node = max(node.all_input_nodes, key=lambda operand: prod(shape_of(operand)))
+        return {"weight": self.parameters.get(node) if isinstance(node, Node) else None, "weight_part": " of ".join(parts)}
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def name(self, wanted: str) -> str:
+        """Return a name not used before."""
+        count = self._names[wanted] = self._names.get(wanted, 0) + 1
+        return wanted if count == 1 else f"{wanted}#{count}"
+
+    def emit(self, node: Node, kind: str, operand: Node, pieces: tuple[Piece, ...], axis: int, **geometry: Any) -> Row:
+        """Add a row that reads `operand` and writes `node` with the given channel pieces along `axis`."""
+        read, shape, source = self.flows[operand], shape_of(node) or (1,), shape_of(operand)
+        assert isinstance(read, Flow)
+        row = Row(
+            name="", kind=kind, writer=node, inputs=read.rows, in_pieces=read.pieces, out_pieces=pieces,
+            in_channels=source[read.axis], out_channels=shape[axis],
+            input_size=self.positions(source, read.axis), output_size=self.positions(shape, axis),
+            signed=any(self.rows[r].signed for r in read.rows),
+        )  # fmt: skip
+        row = replace(row, **geometry)
+        wanted = row.weight.rsplit(".", 1)[0] if row.weight and "." in row.weight else row.weight or default_name(node)
+        row.name = self.name(row.name or wanted)
+        self.rows.append(row)
+        self.flows[node] = Flow((len(self.rows) - 1,), axis, pieces)
+        return row
+
+    def view(self, node: Node, operand: Node, axis: int | None = None, pieces: tuple[Piece, ...] | None = None) -> None:
+        """Let `node` be the stored tensor of `operand` seen differently."""
+        seen = self.flows[operand]
+        assert isinstance(seen, Flow)
+        self.flows[node] = Flow(
+            seen.rows, seen.axis if axis is None else axis, seen.pieces if pieces is None else pieces, seen.open and len(operand.users) == 1
+        )
+
+    def can_fuse(self, operand: Node) -> bool:
+        """Return whether an element-wise reader of `operand` can be fused into the row that writes it."""
+        seen = self.flow(operand)
+        return bool(seen and seen.open and len(seen.rows) == 1 and len(operand.users) == 1 and self.rows[seen.rows[0]].kind != "input")
+
+    def elementwise(self, node: Node, operand: Node, *, signed: bool, keeps_zero: bool, keeps_grid: bool = False) -> None:
+        """Fuse an element-wise operator into the row before it, or give it a row of its own."""
+        seen = self.flows[operand]
+        assert isinstance(seen, Flow)
+        if not self.can_fuse(operand):
+            row = self.emit(node, "elementwise", operand, seen.pieces, seen.axis)
+            row.signed, row.keeps_zero = signed, False
+            return
+        row = self.rows[seen.rows[0]]
+        row.writer, row.signed = node, signed
+        row.keeps_zero &= keeps_zero
+        row.keeps_width &= keeps_grid
+        self.flows[node] = Flow(seen.rows, seen.axis, seen.pieces)
+
+    def fresh(self, channels: int, reason: str) -> tuple[Piece, ...]:
+        """Return the pieces of a new frozen group."""
+        return ((self.coupling.new(channels, reason), 1),)
+
+    def forget(self, operand: Node, axis: int, reason: str) -> Flow:
+        """Freeze the channels of an operand that is read along another axis, and return how it is seen from then on."""
+        seen = self.flow(operand)
+        assert seen
+        self.coupling.freeze(seen.pieces, reason)
+        self.flows[operand] = found = replace(seen, axis=axis, pieces=self.fresh(shape_of(operand)[axis], reason))
+        return found
+
+    def lose(self, node: Node, operand: Node, reason: str) -> None:
+        """Let `node` see `operand`, whose channels can no longer be followed."""
+        seen = self.flow(operand)
+        assert seen
+        self.coupling.freeze(seen.pieces, reason)
+        axis = len(shape_of(node)) - 1
+        self.view(node, operand, axis, self.fresh(shape_of(node)[axis], reason))
+
+
+Rule = Callable[[Walk, Node], None]
+
+
+def shape_of(node: Node) -> tuple[int, ...]:
+    """Return the sizes of a node's (first) tensor as plain integers, also under a symbolic batch."""
+    value = node.meta["val"]
+    if isinstance(value, (tuple, list)):
+        value = value[0]
+    if not isinstance(value, Tensor):
+        return ()
+    return tuple(size.node.hint if isinstance(size, torch.SymInt) else int(size) for size in value.shape)
+
+
+def operator_name(node: Node) -> str:
+    """Return `conv2d` for aten::conv2d and `relu` for aten::relu_; other namespaces stay in front."""
+    if node.target is operator.getitem:
+        return "getitem"
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return getattr(node.target, "__name__", str(node.target))
+    space, name = schema.name.split("::")
+    return (name[:-1] if name.endswith("_") and not name.endswith("__") else name) if space == "aten" else f"{space}::{name}"
+
+
+def module_path(node: Node) -> str:
+    """Return the path of the innermost module that called the operator."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return stack[-1][0].split("@")[0] if stack else ""
+
+
+def default_name(node: Node) -> str:
+    """Return the module's path for an operator that is all its module does, else path and operator."""
+    path, stack = module_path(node), list((node.meta.get("nn_module_stack") or {}).values())
+    kind = str(stack[-1][1]).rsplit(".", 1)[-1].strip("'>").lower() if stack else ""
+    alone = kind.replace("_", "") in operator_name(node).replace("_", "") or operator_name(node).replace("_", "") in kind
+    return path if path and kind and alone else ".".join(filter(None, (path, operator_name(node))))
