@@ -61,8 +61,9 @@ def _checked(result: Any) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise TypeError(f"expected a JSON object, found {type(result).__name__}")
     for key in NUMBERS:
-        if not isinstance(result.get(key), int | float | None):
-            raise TypeError(f"{key} is {result[key]!r:.40}, expected a number")
+        value = result.get(key)
+        if not isinstance(value, int | float | None) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise TypeError(f"{key} is {value!r:.40}, expected a number")
     return result
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .accelerator import Execution, check_numbers, number
 from .memory import ArrayReads, Memory
-from .numeric import Number, maximum, tiles
+from .numeric import Number, float64, maximum, tiles
 from .work import Work
 
 
@@ -46,7 +46,7 @@ class BitSerial:
         weight_steps, input_steps = tiles(work.weight_bits, self.weight_step_bits), tiles(work.input_bits, self.input_step_bits)
         reduction = work.groups * tiles(work.reduction, self.lanes)
         many = tiles(work.filters, self.filters) * tiles(work.positions, self.windows) * input_steps
-        single = tiles(work.filters, self.filters * self.windows) * maximum(input_steps, self.windows)
+        single = tiles(work.filters, self.filters * self.windows) * maximum(float64(self.windows), input_steps)
         return reduction * torch.where(work.positions > 1, many, single) * weight_steps
 
     def execute(self, work: Work) -> Execution:

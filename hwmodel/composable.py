@@ -46,7 +46,7 @@ class BitComposable:
         Widths above 8 bits lower `products_per_unit` below 1: such a pass is repeated, it does not shrink the granule.
         """
         fused = self.products_per_unit(work)
-        side_by_side = torch.where(fused > 1, fused, torch.ones_like(fused))
+        side_by_side = torch.where(fused >= 1, fused, torch.ones_like(fused))  # at 8 x 8 bits narrower operands would fuse
         repeats = torch.where(fused < 1, 1 / fused, torch.ones_like(fused))
         return work.kernel * tiles(work.reduction / work.kernel, self.rows * side_by_side) * repeats
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, nearest
 from .network import FULL_PRECISION_BITS, Network
 
 WIDEST_BITS = 64
@@ -26,7 +26,9 @@ class Compression:
     kept_channels: Tensor
 
     @classmethod
-    def from_names(cls, network: Network, bits: Mapping[str, Mapping[str, float]], kept: Mapping[str, float] | None = None) -> "Compression":
+    def from_names(
+        cls, network: Network, bits: Mapping[str, Mapping[str, float]], kept: Mapping[str, float] | None = None
+    ) -> "Compression":
         """Build from names: `bits = {layer: {"weight_bits": 4, "activation_bits": 8}}`, `kept = {group: channels}`.
 
         What is not named stays at full precision and full width. **Errors**: InputError for an unknown name or an
@@ -39,13 +41,16 @@ class Compression:
             for key, value in widths.items():
                 if key not in ("weight_bits", "activation_bits"):
                     raise InputError(f"layer {name}: unknown key {key!r}; known are weight_bits and activation_bits")
-                (weight if key == "weight_bits" else activation)[i] = checked_bits(key, value)
+                (weight if key == "weight_bits" else activation)[i] = checked_bits(f"layer {name}: {key}", value)
         columns = {group.name: i for i, group in enumerate(network.groups)}
         for name, value in (kept or {}).items():
             if name not in columns:
-                raise InputError(f"no channel group is named {name!r}")
-            if not 1 <= value <= network.channels[name]:
-                raise InputError(f"group {name} keeps {value} channels; the range is 1 to {network.channels[name]}")
+                raise InputError(f"no channel group is named {name!r}{nearest(name, columns)}")
+            group = network.groups[columns[name]]
+            if not 1 <= value <= group.channels:
+                raise InputError(f"group {name} keeps {value} channels; the range is 1 to {group.channels}")
+            if value < group.channels and not group.prunable:
+                raise InputError(f"group {name} keeps {value} of {group.channels} channels; it must keep all: {', '.join(group.reasons)}")
             channels[columns[name]] = value
         return cls(weight, activation, channels)
 
@@ -56,7 +61,9 @@ class Compression:
             {
                 "layer": [layer.name for layer in network.layers],
                 "kind": [layer.kind for layer in network.layers],
-                "weight_bits": [bits if layer.weight else None for layer, bits in zip(network.layers, self.weight_bits.tolist(), strict=True)],
+                "weight_bits": [
+                    bits if layer.weight else None for layer, bits in zip(network.layers, self.weight_bits.tolist(), strict=True)
+                ],
                 "activation_bits": self.activation_bits[network.width_owner].tolist(),
                 "out_channels": out_channels.tolist(),
             }

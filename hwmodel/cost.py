@@ -16,6 +16,7 @@ from torch import Tensor
 from .accelerator import Accelerator, Execution
 from .compression import Compression
 from .network import Network
+from .numeric import Number, float64
 from .work import Work, work
 
 CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
@@ -48,7 +49,7 @@ class Cost:
     work: Work
     per_layer: LayerCost
     machine: str
-    clock_mhz: float
+    clock_mhz: Number
 
     @cached_property
     def macs(self) -> Tensor:
@@ -83,7 +84,8 @@ class Cost:
     @property
     def milliseconds(self) -> Tensor:
         """Time of one inference at the machine's clock."""
-        return self.cycles / (self.clock_mhz * 1e3)
+        clock = float64(self.clock_mhz)
+        return self.cycles / ((clock.squeeze(-1) if clock.dim() else clock) * 1e3)
 
     def totals(self) -> dict[str, float]:
         """Return the totals of a single configuration as plain numbers."""
@@ -94,11 +96,13 @@ class Cost:
 def simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
     """Return the cost of one or many configurations on a machine; large batches are priced in chunks.
 
-    **Shapes**: `compression` may have one leading batch axis [configurations, layers].
+    **Shapes**: `compression` may have one leading batch axis [configurations, layers]; a part of it without one holds for all.
     """
-    batch = compression.weight_bits.shape[:-1]
+    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     if len(batch) != 1 or batch[0] <= CHUNK:
         return _simulate(network, compression, machine)
+    compression = Compression(*(tensor.expand(*batch, -1) for tensor in tensors))
     return _join([_simulate(network, part, machine) for part in _chunks(compression)], compression)
 
 
@@ -116,8 +120,7 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
         weight_bits=seen.weight_elements * seen.weight_bits * network.stores_weight,
         activation_bits=seen.output_elements * seen.output_bits,
     )
-    clock = torch.as_tensor(machine.clock_mhz)
-    return Cost(network, compression, seen, per_layer, machine.name, float(clock) if clock.dim() == 0 else float("nan"))
+    return Cost(network, compression, seen, per_layer, machine.name, machine.clock_mhz)
 
 
 def _chunks(compression: Compression) -> Iterator[Compression]:

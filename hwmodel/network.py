@@ -227,7 +227,10 @@ class Network:
     @cached_property
     def stores_weight(self) -> Tensor:
         """[layers]: 1 at the first layer that uses a weight, so that a shared weight is stored once."""
-        return self._over_layers(layer.weight is not None and owner == i for i, (layer, owner) in enumerate(zip(self.layers, self.weight_owner.tolist(), strict=True)))
+        return self._over_layers(
+            layer.weight is not None and owner == i
+            for i, (layer, owner) in enumerate(zip(self.layers, self.weight_owner.tolist(), strict=True))
+        )
 
     @cached_property
     def first_operand(self) -> Tensor:

@@ -158,6 +158,18 @@ register("gelu", "silu", "hardswish", "mish", "elu", "leaky_relu", "tanh", "celu
 register("pow", "sqrt", "rsqrt", "reciprocal", "log", "prelu")(unary(True, keeps_zero=False))
 
 
+@register("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine")
+def quantize(walk: Walk, node: Node) -> None:
+    """Rounding to a grid: part of the row that stores the tensor; an input is stored on its grid from the start."""
+    operand = node.args[0]
+    assert isinstance(operand, Node)
+    seen = walk.flow(operand)
+    if seen and seen.open and len(seen.rows) == 1 and walk.rows[seen.rows[0]].kind == "input":
+        walk.view(node, operand)
+    else:
+        unary(None, keeps_zero=True)(walk, node)
+
+
 @register("hardtanh", "clamp", "clamp_min")
 def clamp(walk: Walk, node: Node) -> None:
     """Clamp: not negative when its lower bound is not; zero stays zero when the bounds enclose it."""
@@ -192,19 +204,35 @@ def norm(walk: Walk, node: Node) -> None:
     unary(True, keeps_zero=False)(walk, node)
 
 
-@register("add", "sub", "mul", "div", "rsub", "maximum", "minimum", "where")
+@register("where")
+def where(walk: Walk, node: Node) -> None:
+    """A choice between two operands by a mask, any of which may be an activation."""
+    operands = walk.activations(node)
+    if len(operands) < 3:
+        binary(walk, node)
+        return
+    largest = max(operands, key=lambda operand: prod(shape_of(operand)))
+    axis = len(shape_of(node)) - 1
+    for operand in operands:
+        seen = walk.flow(operand)
+        assert seen
+        walk.coupling.freeze(seen.pieces, "chosen by a mask")
+    row = walk.emit(node, "elementwise", largest, walk.fresh(shape_of(node)[axis], "chosen by a mask"), axis)
+    row.fused.extend(row for operand in operands if operand is not largest for row in rows_of(walk, operand))
+    row.signed = True
+
+
+@register("add", "sub", "mul", "div", "rsub", "maximum", "minimum")
 def binary(walk: Walk, node: Node) -> None:
     """Two activations: their channels are united, and the later of them takes the operator in if nobody else reads it."""
     operands = walk.activations(node)
     additive = "mul" not in str(node.target) and "div" not in str(node.target)
     if len(operands) == 1:
-        other = next((argument for argument in node.args if argument is not operands[0]), 1)
-        positive = not additive and isinstance(other, (int, float)) and other >= 0
+        factor = next((given for given in node.args if given is not operands[0]), 1)
+        positive = not additive and isinstance(factor, (int, float)) and factor >= 0
         itself = node.args.count(operands[0]) > 1
         unary(None if positive or itself else True, keeps_zero=not additive or itself)(walk, node)
         return
-    if len(operands) > 2:
-        raise InputError(f"{operator_name(node)} of {len(operands)} activations has no rule; register one with hwmodel.register")
     first, second = operands
     left, right = walk.flow(first), walk.flow(second)
     assert left and right
@@ -225,7 +253,11 @@ def binary(walk: Walk, node: Node) -> None:
             return
     seen = walk.flow(large)
     assert seen
-    row = walk.emit(node, "add" if additive else "mul", large, seen.pieces, seen.axis + len(shape_of(node)) - len(shape_of(large)))
+    axis = seen.axis + len(shape_of(node)) - len(shape_of(large))
+    pieces = (
+        seen.pieces if shape_of(node)[axis] == shape_of(large)[seen.axis] else walk.fresh(shape_of(node)[axis], "broadcast over channels")
+    )
+    row = walk.emit(node, "add" if additive else "mul", large, pieces, axis)
     row.fused.extend(rows_of(walk, small))
     row.signed, row.keeps_zero = signed, True
 
@@ -272,8 +304,8 @@ def mean(walk: Walk, node: Node) -> None:
     axes = {axis % rank for axis in (given if given is not None else range(rank))}
     if seen.axis in axes:
         walk.coupling.freeze(seen.pieces, "mean over channels")
-        axis = max(0, len(shape_of(node)) - 1)
-        walk.emit(node, "pool", operand, walk.fresh(shape_of(node)[axis], "mean over channels"), axis)
+        shape = shape_of(node) or (1,)
+        walk.emit(node, "pool", operand, walk.fresh(shape[-1], "mean over channels"), len(shape) - 1)
         return
     keep = bool(argument(node, 2, "keepdim", False))
     walk.emit(node, "pool", operand, seen.pieces, seen.axis - (0 if keep else sum(axis < seen.axis for axis in axes))).keeps_zero = True
@@ -300,7 +332,9 @@ def concatenate(walk: Walk, node: Node) -> None:
 # ---- views -----------------------------------------------------------------------------------------------------------
 
 
-@register("clone", "contiguous", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout", "to", "_to_copy", "lift_fresh_copy", zero=True)
+@register(
+    "clone", "contiguous", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout", "to", "_to_copy", "lift_fresh_copy", zero=True
+)
 def identity(walk: Walk, node: Node) -> None:
     """The same values (dropout at inference)."""
     walk.view(node, walk.activations(node)[0])

@@ -73,14 +73,17 @@ def profile_path(name: str) -> Path:
 def read_profile(name: str) -> Profile:
     """Return a profile by name or path, checked against its family's numbers, units and ranges."""
     path = profile_path(name)
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}:1: not valid YAML: byte {error.start} is not UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(content, dict):
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {problem}") from error
+    if tree is None or not isinstance(content, dict):
         raise InputError(f"{path}:1: a profile is a mapping with the keys {', '.join(Profile.model_fields)}")
     try:
         profile = Profile.model_validate(content)
@@ -122,7 +125,9 @@ def _check_section(path: Path, tree: yaml.Node, section: str, given: Mapping[str
         if quantity.unit != spec["unit"]:
             raise InputError(f"{at}: unit is {quantity.unit!r}; it must be {spec['unit']!r}")
         if not spec["low"] <= quantity.value <= spec["high"]:
-            raise InputError(f"{at}: value is {quantity.value:g} {quantity.unit}; the range is {spec['low']:g} to {spec['high']:g} {quantity.unit}")
+            raise InputError(
+                f"{at}: value is {quantity.value:g} {quantity.unit}; the range is {spec['low']:g} to {spec['high']:g} {quantity.unit}"
+            )
     missing = [key for key in wanted if key not in given]
     if missing:
         unit = wanted[missing[0]]["unit"]

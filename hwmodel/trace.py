@@ -16,7 +16,7 @@ from torch.fx import Node
 from . import operators
 from .errors import InputError
 from .network import Coverage, Layer, Network, Pieces
-from .walk import Flow, Walk, operator_name, shape_of
+from .walk import Flow, Row, Walk, operator_name, shape_of
 
 
 class UnsupportedOperator(InputError):
@@ -72,7 +72,9 @@ def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = Non
             program = torch.export.export(model, args, strict=False, dynamic_shapes=dynamic_shapes)
         except Exception as error:  # torch.export raises many types; each becomes one line with its first sentence
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}") from error
+            raise InputError(
+                f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}"
+            ) from error
     rename_in_place(program)
     return program
 
@@ -102,7 +104,7 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
             rule = operators.MODELLED.get(name) or operators.ZERO.get(name)
             if rule is not None:
                 rule(walk, node)
-            elif isinstance(node.meta.get("val"), Tensor):
+            elif tensors_of(node):
                 walk.unknown[name] = walk.unknown.get(name, 0) + 1
                 unknown(walk, node)
         elif node.op == "output":
@@ -110,13 +112,23 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
                 flow = walk.flow(operand)
                 if flow:
                     walk.coupling.freeze(flow.pieces, "output of the network")
+    unite_shared_weights(walk)
     return walk
+
+
+def unite_shared_weights(walk: Walk) -> None:
+    """Couple the channels of all layers that use one weight: whoever slices it slices it for all."""
+    first: dict[tuple[str, str], Row] = {}
+    for row in walk.rows:
+        if row.weight:
+            owner = first.setdefault((row.weight, row.weight_part), row)
+            if owner is not row:
+                walk.coupling.unite(owner.in_pieces, row.in_pieces, "shared weight")
+                walk.coupling.unite(owner.out_pieces, row.out_pieces, "shared weight")
 
 
 def read_input(walk: Walk, node: Node) -> None:
     """Give an input its row: the image in memory."""
-    from .walk import Row
-
     shape = shape_of(node)
     axis = 1 if len(shape) > 1 else 0
     pieces = walk.fresh(shape[axis] if shape else 1, "input of the network")
@@ -129,14 +141,24 @@ def read_input(walk: Walk, node: Node) -> None:
     walk.flows[node] = Flow((len(walk.rows) - 1,), axis, pieces)
 
 
+def tensors_of(node: Node) -> list[Tensor]:
+    """Return what a node computes, several tensors for an operator such as `lstm`."""
+    value = node.meta.get("val")
+    return [each for each in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(each, Tensor)]
+
+
 def unknown(walk: Walk, node: Node) -> None:
     """Cost an operator without a rule as element-wise, with all its channels frozen."""
     for operand in walk.activations(node):
         flow = walk.flow(operand)
         if flow:
             walk.coupling.freeze(flow.pieces, f"unknown operator {operator_name(node)}")
-    operand, axis = walk.activations(node)[0], max(0, len(shape_of(node)) - 1)
-    walk.emit(node, "elementwise", operand, walk.fresh(shape_of(node)[axis], f"unknown operator {operator_name(node)}"), axis).signed = True
+    reason, shapes = f"unknown operator {operator_name(node)}", [tuple(value.shape) or (1,) for value in tensors_of(node)]
+    operand, pieces = walk.activations(node)[0], [walk.fresh(shape[-1], reason) for shape in shapes]
+    walk.emit(node, "elementwise", operand, pieces[0], len(shapes[0]) - 1).signed = True
+    if isinstance(node.meta["val"], (tuple, list)):
+        row = (len(walk.rows) - 1,)
+        walk.flows[node] = [Flow(row, len(shape) - 1, piece, open=False) for shape, piece in zip(shapes, pieces, strict=True)]
 
 
 def width_owners(walk: Walk) -> list[int]:
@@ -162,7 +184,9 @@ def width_owners(walk: Walk) -> list[int]:
 def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -> Network:
     """Freeze the walk's rows into layers and name the channel groups."""
     rows, owners = walk.rows, width_owners(walk)
-    names, groups = walk.coupling.resolve([pair for row in rows for pair in ((row.name, row.out_pieces), (f"{row.name}.in", row.in_pieces))])
+    names, groups = walk.coupling.resolve(
+        [pair for row in rows for pair in ((row.name, row.out_pieces), (f"{row.name}.in", row.in_pieces))]
+    )
 
     def named(pieces: tuple[tuple[int, int], ...]) -> Pieces:
         return tuple((names[walk.coupling.find(group)], repeat) for group, repeat in pieces)
@@ -174,7 +198,7 @@ def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -
         Layer(
             name=row.name, kind=row.kind, inputs=called(row.inputs), weight=row.weight, in_channels=row.in_channels,
             out_channels=row.out_channels, kernel_size=row.kernel, input_size=row.input_size, output_size=row.output_size,
-            groups=row.groups, in_groups=named(row.in_pieces), out_groups=named(row.out_pieces),
+            groups=row.groups, weight_part=row.weight_part, in_groups=named(row.in_pieces), out_groups=named(row.out_pieces),
             second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
             width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
         )

@@ -285,9 +285,7 @@ def resnet18(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 
     return ResNet18(num_classes, width, in_channels)
 
 
-def mobilenetv2(
-    *, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3, image_size: int = 224
-) -> nn.Module:
+def mobilenetv2(*, num_classes: int = 1000, width: float = 1.0, in_channels: int = 3, image_size: int = 224) -> nn.Module:
     """MobileNetV2 for ImageNet; its state_dict has torchvision's names, so torchvision's weights load.
 
     A width below 1 leaves the 1280 channels before the classifier alone.
@@ -366,15 +364,16 @@ def _factory(spec: str) -> Callable[[], object]:
 
 
 def load_model(
-    spec: str, *, input_shape: Sequence[int] | None = None, num_classes: int | None = None
+    spec: str, *, input_shape: Sequence[int] | None = None, num_classes: int | None = None, width: float | None = None
 ) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """The model that `spec` names, a name of the zoo or `package.module:factory`, and example inputs to trace it with.
 
-    A network of the zoo is built for `input_shape` and `num_classes` where given. A factory is called without arguments
+    A network of the zoo is built for `input_shape`, `num_classes` and `width` where given. A factory is called without arguments
     and returns a module or `(module, example_inputs)`; only for a lone module `input_shape` is needed.
 
     Shapes: `input_shape` is one sample's, without the batch; examples of the zoo have batch 1.
-    Errors: InputError for a name that does not resolve, a shape that does not fit, a factory that returns neither.
+    Errors: InputError for a name that does not resolve, a shape that does not fit, a factory that returns neither or is
+    given classes or a width.
     """
     if ":" not in spec:
         entry = _entry(spec)
@@ -382,10 +381,14 @@ def load_model(
         if len(shape) != len(entry.input_shape) or len(set(shape[1:])) > 1:
             allowed = "(channels, size, size)" if len(entry.input_shape) == 3 else "(channels,)"
             raise InputError(f"{spec} cannot take inputs of shape {shape}, allowed: {allowed}")
-        sizes = dict(zip(("in_channels", "image_size"), shape, strict=False))
+        sizes: dict[str, float] = dict(zip(("in_channels", "image_size"), shape, strict=False))
         sizes["num_classes"] = entry.num_classes if num_classes is None else num_classes
+        sizes["width"] = 1.0 if width is None else width
         return build(spec, **sizes), (torch.zeros(1, *shape),)
 
+    for argument, value in (("num_classes", num_classes), ("width", width)):
+        if value is not None:
+            raise InputError(f"{argument} {value} cannot be given to '{spec}', its factory decides; allowed: a name of the zoo")
     made = _factory(spec)()
     model, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if examples is None and input_shape is not None:

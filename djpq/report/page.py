@@ -8,7 +8,6 @@ because a run keeps at most 200 of its logged steps, fewer when there are more t
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -40,6 +39,7 @@ LAYER_NUMBERS = (
 TRACE_COLUMNS = ("step", "epoch", "loss", "cross_entropy", "excess", "multiplier", "bops", "validation_accuracy")
 TRACE_POINTS_PER_RUN = 200
 TRACE_POINTS = 200_000
+LARGEST = 1e300
 
 
 def write_report(runs_folder: Path | str, html_path: Path | str, title: str | None = None) -> Path:
@@ -154,8 +154,8 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float | int | None:
-    """The number at five digits, which is what the page can show; null for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """The number at five digits, which is what the page can show; null for what is none, not finite or absurdly large."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         return None
     rounded = float(f"{value:.5g}")
     return int(rounded) if rounded.is_integer() else rounded

@@ -102,7 +102,9 @@ def test_load_runs_is_tidy_and_ignores_what_is_not_finished(finish):
     assert math.isnan(frame["energy_pj_percent"][1])
 
 
-@pytest.mark.parametrize("text", ['{"bops": 1', "", "[1]", '{"bops": "many"}', "\xff", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ['{"bops": 1', "", "[1]", '{"bops": "many"}', '{"bops": 1' + "0" * 400 + "}", "\xff", "[" * 100_000]
+)
 def test_a_corrupted_result_is_named_and_left_out(finish, text):
     folder = finish("good", bops=1)
     finish("bad")

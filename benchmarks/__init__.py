@@ -1,0 +1,1 @@
+"""Methods, recipes and results that the product is compared with."""

@@ -1,0 +1,14 @@
+"""Differentiable joint pruning and quantization: learn which channels stay and how many bits each tensor gets, on a budget."""
+
+from .attach import CompressibleModel, attach
+from .budget import AugmentedLagrangian, Budget, FixedPenalty
+from .datasets import Data, load_data
+from .finalize import Finished, Proof, finalize
+from .pareto import load_runs
+from .settings import POWERS_OF_TWO, Settings
+from .train import Result, accuracy, compress, pretrain
+
+__all__ = [
+    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Proof", "Result",
+    "Settings", "accuracy", "attach", "compress", "finalize", "load_data", "load_runs", "pretrain",
+]  # fmt: skip

@@ -1,0 +1,86 @@
+"""Hyper-parameters of a compression run, strict and with visible defaults. Rates are per optimizer step (Adam)."""
+
+import math
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from hwmodel.errors import InputError
+
+POWERS_OF_TWO = (2, 4, 8)
+
+
+class Settings(BaseModel):
+    """Defaults were chosen on the validation split of digits (`benchmarks/results/digits_settings.json`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=60, ge=1, description="joint training and frozen fine-tuning together")
+    frozen_share: float = Field(default=0.25, ge=0, lt=1, description="last part of the epochs, with bits and channels fixed")
+    batch_size: int = Field(default=100, ge=2)
+    seed: int = 0
+    gates: bool = Field(default=True, description="learn which channels stay")
+    weight_widths: tuple[int, ...] = tuple(range(2, 9))
+    activation_widths: tuple[int, ...] = tuple(range(1, 9))
+    input_bits: int = Field(default=8, ge=1, le=16)
+    step_form: bool = Field(default=False, description="the paper's quantizer: learn the step, derive the bits")
+    learn_power: bool = Field(default=True, description="learn the power of the weights' map")
+    start_bits: float = Field(default=8, ge=1, le=16)
+    weight_lr: float = Field(default=2e-3, gt=0)
+    frozen_lr: float = Field(default=2e-3, gt=0)
+    gate_mean_lr: float = Field(default=2e-3, gt=0)
+    gate_lr: float | None = Field(default=None, gt=0, description="of log sigma^2; None: reaches the threshold in a tenth of the joint steps")
+    bits_lr: float | None = Field(default=None, gt=0, description="None: follows the ramp with room to spare, at least 0.06")
+    range_lr: float = Field(default=5e-3, gt=0)
+    power_lr: float = Field(default=1e-3, gt=0)
+    log_variance: float = Field(default=-5.0, lt=0, description="start of log sigma^2")
+    spread: float = Field(default=4.0, ge=0, description="gates of a group start this far apart in log alpha, in the order of their importance")
+    gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
+    beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
+    temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")
+    rho: float = Field(default=1.0, gt=0, description="quadratic weight of the augmented Lagrangian")
+    multiplier_rate: float = Field(default=0.1, ge=0, description="multiplier step, relative to rho")
+    ramp: float = Field(default=0.5, ge=0, le=1, description="share of the joint steps in which the goal falls to the limit")
+
+    @field_validator("weight_widths", "activation_widths", mode="before")
+    @classmethod
+    def _sorted(cls, widths: object) -> object:
+        return tuple(sorted(set(widths))) if isinstance(widths, (list, tuple, set)) else widths
+
+    def joint_epochs(self) -> int:
+        """Return the epochs in which bits and gates still move."""
+        return max(1, self.epochs - round(self.epochs * self.frozen_share)) if self.learns else 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything but weights and ranges is learned."""
+        return self.gates or len(self.weight_widths) > 1 or len(self.activation_widths) > 1
+
+    def rates(self, joint_steps: int) -> tuple[float, float]:
+        """Return the rates of gates and bits for a number of joint steps.
+
+        **Errors**: InputError when the ramp cannot be followed: Adam moves a width by at most its rate a step.
+        """
+        ramp_steps = max(1, round(self.ramp * joint_steps))
+        way = self.start_bits - min(self.weight_widths[0], self.activation_widths[0])
+        bits_lr = self.bits_lr if self.bits_lr is not None else max(0.06, 1.5 * way / ramp_steps)
+        gate_lr = self.gate_lr if self.gate_lr is not None else max(0.1, -self.log_variance * 10 / max(1, joint_steps))
+        if bits_lr * ramp_steps < self.start_bits - 2 and len(self.weight_widths) > 1:
+            raise InputError(
+                f"bits_lr {bits_lr:g} x {ramp_steps} ramp steps = {bits_lr * ramp_steps:.2g} bits, but the way from start_bits is "
+                f"{self.start_bits - 2:g}; raise bits_lr, ramp or epochs"
+            )
+        if self.gates and gate_lr * joint_steps < -self.log_variance:
+            raise InputError(
+                f"gate_lr {gate_lr:g} x {joint_steps} steps = {gate_lr * joint_steps:.2g}, but gates start {-self.log_variance:g} above the "
+                f"threshold; raise gate_lr or epochs"
+            )
+        return gate_lr, bits_lr
+
+    def decay(self, step: int, steps: int) -> float:
+        """Return the factor of the learning rates at a step: constant for 60 %, then linear to 5 %."""
+        return 1.0 if step < 0.6 * steps else max(0.05, (steps - step) / (0.4 * steps))
+
+
+def half_cosine(step: int, steps: int) -> float:
+    """Return a factor that falls from 1 to 0 along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))

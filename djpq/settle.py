@@ -1,0 +1,145 @@
+"""The last reallocation: from real-valued widths to integers that hold every limit and spend what is left.
+
+Widths start at their rounded values. While a limit is broken, the tensor whose real width lies furthest below its integer is
+lowered; when no width can fall, the weakest channels go. Then the tensor furthest above its integer is raised while the limits
+hold, then pairs are exchanged (one up, one down), and at last channels are given back to use the rest. All candidates of a round are priced in one batched
+call, on exact costs.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hwmodel.accelerator import Accelerator
+from hwmodel.compression import Compression
+from hwmodel.cost import simulate
+from hwmodel.errors import InputError
+from hwmodel.network import Network
+
+from .budget import costs_of
+
+CompressionOf = Callable[[Tensor, Tensor | None], Compression]
+FULL_ENOUGH = 0.99
+
+
+class Allocation:
+    """Integer widths (as positions in each tensor's allowed list) and kept counts under exact limits."""
+
+    def __init__(
+        self, network: Network, machine: Accelerator, limits: dict[str, float], compression_of: CompressionOf,
+        widths: list[tuple[int, ...]], real: Tensor, bits: Tensor, kept: Tensor | None, most: Tensor | None,
+    ) -> None:  # fmt: skip
+        self.network, self.machine, self.limits, self.compression_of = network, machine, limits, compression_of
+        self.widths, self.real, self.kept = widths, real.detach().double(), None if kept is None else kept.detach().double().clone()
+        self.most = None if most is None else most.double()
+        self.at = torch.tensor([allowed.index(int(b)) for allowed, b in zip(widths, bits.tolist(), strict=True)])
+        self.last = torch.tensor([len(allowed) - 1 for allowed in widths])
+        longest = int(self.last.max()) + 1
+        self.table = torch.tensor([[*allowed, *[allowed[-1]] * (longest - len(allowed))] for allowed in widths], dtype=torch.float64)
+        self._caps = torch.tensor(list(limits.values()), dtype=torch.float64)
+
+    def bits(self, at: Tensor) -> Tensor:
+        """Return widths of positions [..., tensors]."""
+        return self.table.expand(*at.shape, -1).gather(-1, at[..., None])[..., 0]
+
+    @torch.no_grad()
+    def use(self, at: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return the largest share of a limit that is used, [...]; at most 1 holds them all."""
+        kept = self.kept if kept is None else kept
+        if kept is not None:
+            leading = torch.broadcast_shapes(at.shape[:-1], kept.shape[:-1])
+            at, kept = at.expand(*leading, -1), kept.expand(*leading, -1)
+        compression = self.compression_of(self.bits(at), kept)
+        batch = compression.weight_bits.shape[:-1]
+        channels = compression.kept_channels.expand(*batch, -1)
+        cost = simulate(self.network, Compression(compression.weight_bits, compression.activation_bits, channels), self.machine)
+        return (costs_of(cost, self.limits) / self._caps).amax(-1)
+
+    def moves(self, change: int) -> Tensor:
+        """Return the tensors whose width may change by one place."""
+        return ((self.at + change >= 0) & (self.at + change <= self.last)).nonzero().flatten()
+
+    def moved(self, tensors: Tensor, change: int) -> Tensor:
+        """Return one allocation per tensor, with that tensor moved [tensors, all]."""
+        return self.at.repeat(len(tensors), 1).scatter_add(1, tensors[:, None], torch.full((len(tensors), 1), change))
+
+    def lower_until_held(self) -> None:
+        """Lower widths, then channels, until every limit holds."""
+        while self.use(self.at) > 1:
+            tensors = self.moves(-1)
+            if len(tensors):
+                saved = self.use(self.moved(tensors, -1)) < self.use(self.at)
+                wanted = (self.real - self.bits(self.at))[tensors]
+                tensors = tensors[saved] if bool(saved.any()) else tensors
+                wanted = wanted[saved] if bool(saved.any()) else wanted
+                self.at[tensors[wanted.argmin()]] -= 1
+            else:
+                self._drop_a_channel()
+
+    def _drop_a_channel(self) -> None:
+        if self.kept is None or not bool((self.kept > 1).any()):
+            raise InputError(f"no allocation holds the limits {self.limits}")
+        candidates = (self.kept > 1).nonzero().flatten()
+        fewer = self.kept.repeat(len(candidates), 1)
+        fewer[torch.arange(len(candidates)), candidates] -= 1
+        self.kept = fewer[(self.use(self.at, fewer) / self.kept[candidates]).argmin()]
+
+    def raise_while_held(self) -> None:
+        """Raise the widths that training wanted higher, as long as every limit holds."""
+        while len(tensors := self.moves(1)):
+            fits = self.use(self.moved(tensors, 1)) <= 1
+            if not bool(fits.any()):
+                return
+            wanted = (self.bits(self.at) - self.real)[tensors].masked_fill(~fits, torch.inf)
+            self.at[tensors[wanted.argmin()]] += 1
+
+    def exchange(self) -> None:
+        """Move one width up and another down where that uses more of the limits, nearest to training's wish first."""
+        for _ in range(4 * len(self.at)):
+            now = float(self.use(self.at))
+            up, down = self.moves(1), self.moves(-1)
+            if now >= FULL_ENOUGH or not len(up) or not len(down):
+                return
+            pairs = torch.cartesian_prod(up, down)
+            pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+            if not len(pairs):
+                return
+            at = self.at.repeat(len(pairs), 1)
+            rows = torch.arange(len(pairs))
+            at[rows, pairs[:, 0]] += 1
+            at[rows, pairs[:, 1]] -= 1
+            use = self.use(at)
+            better = (use <= 1) & (use > now)
+            if not bool(better.any()):
+                return
+            enough = better & (use >= FULL_ENOUGH)
+            distance = (self.bits(at) - self.real).square().sum(-1)
+            choice = distance.masked_fill(~enough, torch.inf).argmin() if bool(enough.any()) else use.masked_fill(~better, 0).argmax()
+            self.at = at[choice]
+
+
+    def regrow(self) -> None:
+        """Give channels back where widths alone cannot use the limits: as many of one group as fit, those training rated next."""
+        while self.kept is not None and float(self.use(self.at)) < FULL_ENOUGH:
+            assert self.most is not None
+            room = self.most - self.kept
+            steps = [(gate, 2**power) for gate in range(len(room)) for power in range(int(room[gate]).bit_length())]
+            if not steps:
+                return
+            more = self.kept.repeat(len(steps), 1)
+            for row, (gate, count) in enumerate(steps):
+                more[row, gate] += count
+            use = self.use(self.at, more)
+            if not bool((use <= 1).any()):
+                return
+            self.kept = more[use.masked_fill(use > 1, 0).argmax()]
+
+
+def settle(allocation: Allocation) -> tuple[Tensor, Tensor | None]:
+    """Return integer widths [tensors] and kept counts [gates] that hold the limits and use them."""
+    allocation.lower_until_held()
+    allocation.raise_while_held()
+    allocation.exchange()
+    allocation.regrow()
+    return allocation.bits(allocation.at), allocation.kept

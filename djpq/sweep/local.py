@@ -1,0 +1,89 @@
+"""Run a plan in local processes: finished runs are skipped, a failed one leaves its reason and does not stop the others."""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from hwmodel.errors import InputError
+
+from ..datasets import load_data
+from .plan import Entry
+from .runs import float_model, float_path, run_entry, run_name, write_text
+
+Report = Callable[[str, str], None]
+"""Called with (event, run): `skipped`, `float`, `done`, `failed`."""
+
+
+@dataclass
+class Outcome:
+    """Names of the runs by what became of them; `failed` maps to one line each."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def sweep(folder: Path, entries: list[Entry], *, workers: int | None = None, report: Report = lambda event, run: None) -> Outcome:
+    """Run every entry that has no result yet. Float models come first, since many runs start from each.
+
+    **Errors**: InputError when the data of an entry cannot be loaded or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    outcome, waiting, floats = Outcome(), {}, {}  # type: tuple[Outcome, dict[str, Entry], dict[Path, Entry]]
+    for entry in entries:
+        data = load_data(entry.data, Path(entry.data_root) if entry.data_root else None)
+        name = run_name(entry, data.fingerprint)
+        if (folder / name / "result.json").is_file():
+            outcome.skipped.append(name)
+            report("skipped", name)
+            continue
+        waiting[name] = entry
+        path = float_path(folder, entry, data)
+        if not path.is_file():
+            floats.setdefault(path, entry)
+    workers = workers or os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
+        ready = {pool.submit(_float, folder, entry): path.stem for path, entry in floats.items()}
+        for future in as_completed(ready):
+            future.exception() or report("float", ready[future])  # a failure shows again in each run that needs it
+        running: dict[Future[str | None], str] = {pool.submit(_run, folder, entry, name): name for name, entry in waiting.items()}
+        for future in as_completed(running):
+            name = running[future]
+            reason = str(future.exception()) if future.exception() else future.result()
+            if reason is None:
+                outcome.done.append(name)
+            else:
+                outcome.failed[name] = reason
+            report("done" if reason is None else "failed", name)
+    return outcome
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+
+
+def _float(folder: Path, entry: Entry) -> None:
+    float_model(folder, entry, load_data(entry.data, Path(entry.data_root) if entry.data_root else None))
+
+
+def _run(folder: Path, entry: Entry, name: str) -> str | None:
+    """Return None when the run is finished, else why not in one line; the whole trace is left in the run's folder."""
+    try:
+        run_entry(folder, entry, name)
+        (folder / name / "error.txt").unlink(missing_ok=True)
+        return None
+    except Exception as error:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        write_text(folder / name / "error.txt", traceback.format_exc())
+        return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,260 @@
+"""Tracing: MACs against a loop nest, the same network at any batch, nothing silently free, the model left as it was."""
+
+import warnings
+from math import prod
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import hwmodel
+from hwmodel import InputError, Network, UnsupportedOperator, trace
+
+
+def image(batch: int = 1, channels: int = 3, size: int = 8) -> torch.Tensor:
+    return torch.zeros(batch, channels, size, size)
+
+
+# ---- random convolution networks against a slow loop nest ------------------------------------------------------------
+
+
+@st.composite
+def convolution_networks(draw: st.DrawFn) -> tuple[nn.Sequential, int, int]:
+    """A chain of convolutions (grouped, depthwise, dilated, strided), activations and pools; its input channels and size."""
+    channels = first = draw(st.integers(1, 4))
+    size = start = draw(st.integers(6, 9))
+    layers: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 3))):
+        kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        padding, dilation = draw(st.integers(0, 1)), draw(st.integers(1, 2))
+        reach = dilation * (kernel - 1) + 1
+        if size + 2 * padding < reach:
+            break
+        groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+        out = groups * draw(st.integers(1, 4 // groups + 1))
+        layers.append(nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=draw(st.booleans())))
+        channels, size = out, (size + 2 * padding - reach) // stride + 1
+        if draw(st.booleans()):
+            layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=draw(st.booleans()))]
+        if size >= 2 and draw(st.booleans()):
+            layers.append(draw(st.sampled_from([nn.MaxPool2d(2), nn.AvgPool2d(2)])))
+            size //= 2
+    return nn.Sequential(*layers), first, start
+
+
+def count_macs(model: nn.Sequential, size: int) -> int:
+    """Count multiplications one by one, as a loop nest over a padded image does them."""
+    count = 0
+    for layer in model:
+        if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+            size //= 2
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        kernel, stride, padding, dilation = layer.kernel_size[0], layer.stride[0], int(layer.padding[0]), layer.dilation[0]
+        starts = range(0, size + 2 * padding - dilation * (kernel - 1), stride)
+        for _filter in range(layer.out_channels):
+            for _y in starts:
+                for _x in starts:
+                    for _channel in range(layer.in_channels // layer.groups):
+                        for _ky in range(kernel):
+                            for _kx in range(kernel):
+                                count += 1
+        size = len(starts)
+    return count
+
+
+@settings(max_examples=25)
+@given(convolution_networks())
+def test_macs_of_random_networks_equal_a_loop_nest(drawn: tuple[nn.Sequential, int, int]) -> None:
+    model, channels, size = drawn
+    network = trace(model, (image(1, channels, size),))
+    expected = count_macs(model, size)
+    assert hwmodel.macs(network) == expected
+    assert int(hwmodel.work(network, hwmodel.full_precision(network)).macs.sum()) == expected
+    stored = sum(layer.weight.numel() for layer in model if isinstance(layer, nn.Conv2d))
+    assert int(hwmodel.work(network, hwmodel.full_precision(network)).weight_elements.sum()) == stored
+
+
+# ---- the same network at any batch, on any device --------------------------------------------------------------------
+
+
+def described(network: Network) -> tuple[object, ...]:
+    return network.layers, network.groups, network.coverage, network.outputs
+
+
+def attention_by_hand(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    q, k, v = (part(x).view(x.shape[0], -1, 2, 4).transpose(1, 2) for part in (m.q, m.k, m.v))  # (B, heads, T, 4)
+    scores = (q @ k.transpose(-2, -1) / 2.0).softmax(-1)
+    return m.out((scores @ v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def transposed_attention(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    sequence_first = x.transpose(0, 1)
+    return m.attention(sequence_first, sequence_first, sequence_first)[0].transpose(0, 1)  # type: ignore[no-any-return]
+
+
+CASES = {
+    "plain": (lambda m, x: m.b(F.relu(m.a(x)).flatten(1)), {"a": nn.Conv2d(3, 4, 3), "b": nn.Linear(4 * 36, 5)}, (3, 8, 8)),
+    "linear over tokens": (lambda m, x: m.a(x), {"a": nn.Linear(8, 5)}, (7, 8)),
+    "weight as right operand": (lambda m, x: x @ m.w, {"w": nn.Parameter(torch.zeros(8, 5))}, (7, 8)),
+    "weight as right operand of vectors": (lambda m, x: x @ m.w, {"w": nn.Parameter(torch.zeros(8, 5))}, (8,)),
+    "weight as left operand": (lambda m, x: m.w @ x, {"w": nn.Parameter(torch.zeros(5, 7))}, (7, 8)),
+    "attention": (attention_by_hand, {name: nn.Linear(8, 8) for name in ("q", "k", "v", "out")}, (6, 8)),
+    "transposed attention": (transposed_attention, {"attention": nn.MultiheadAttention(8, 2)}, (6, 8)),
+    "squared": (lambda m, x: torch.bmm(x, x.transpose(1, 2)), {}, (6, 8)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("batch", [2, 3, 6])
+def test_a_batch_is_divided_out(case: str, batch: int, function_model) -> None:  # type: ignore[no-untyped-def]
+    function, parts, shape = CASES[case]
+    model = function_model(function, **parts)
+    one, many = trace(model, (torch.zeros(1, *shape),)), trace(model, (torch.zeros(batch, *shape),))
+    assert hwmodel.macs(one) == hwmodel.macs(many) > 0
+    assert described(one) == described(many)
+
+
+def test_resnet8_at_batch_4_is_the_network_at_batch_1(zoo) -> None:  # type: ignore[no-untyped-def]
+    model, _ = hwmodel.zoo.load_model("resnet8")
+    assert described(trace(model, (image(4, size=32),))) == described(zoo("resnet8"))
+
+
+def test_a_model_on_the_meta_device_gives_the_same_network(zoo) -> None:  # type: ignore[no-untyped-def]
+    with torch.device("meta"):
+        model = hwmodel.zoo.resnet8()
+        network = trace(model, (torch.zeros(1, 3, 32, 32),))
+    assert described(network) == described(zoo("resnet8"))
+
+
+# ---- nothing is silently free ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "parts", "names"),
+    [
+        (lambda m, x: torch.roll(m.a(x), 1, 2), {"a": nn.Conv2d(3, 4, 1)}, ["roll"]),
+        (lambda m, x: torch.cumsum(torch.roll(x, 1, 2), 1), {}, ["cumsum", "roll"]),
+        (lambda m, x: F.conv_transpose2d(x, m.w), {"w": nn.Parameter(torch.zeros(3, 4, 2, 2))}, ["conv_transpose2d"]),
+        (lambda m, x: m.a(x).topk(2, 1)[0], {"a": nn.Conv2d(3, 4, 1)}, ["topk"]),
+        (lambda m, x: m.a(x).max(1)[0], {"a": nn.Conv2d(3, 4, 1)}, ["max"]),
+        (lambda m, x: m.a(x.flatten(2))[0], {"a": nn.LSTM(64, 6, batch_first=True)}, ["lstm"]),
+        (lambda m, x: x.sum(), {}, ["sum"]),
+    ],
+)
+def test_an_operator_without_a_rule_is_named(function, parts, names, function_model) -> None:  # type: ignore[no-untyped-def]
+    model = function_model(function, **parts)
+    with pytest.raises(UnsupportedOperator) as raised:
+        trace(model, (image(),))
+    message = str(raised.value)
+    assert message.startswith(f"no cost rule for {', '.join(f'{name} (x1)' for name in names)};")
+    assert "hwmodel.register" in message and "on_unknown='warn'" in message and "\n" not in message
+    with pytest.warns(UserWarning, match=f"no cost rule for {names[0]}"):
+        network = trace(model, (image(),), on_unknown="warn")
+    assert network.coverage.unknown == dict.fromkeys(names, 1)
+    assert network.coverage.share < 1
+    assert any(layer.kind == "elementwise" for layer in network.layers)
+
+
+def test_what_follows_an_unknown_operator_of_several_results_is_still_priced(function_model) -> None:  # type: ignore[no-untyped-def]
+    model = function_model(lambda m, x: m.b(m.a(x)[0]), a=nn.LSTM(4, 6, batch_first=True), b=nn.Linear(6, 2))
+    with pytest.warns(UserWarning, match="lstm"):
+        network = trace(model, (torch.zeros(1, 5, 4),), on_unknown="warn")
+    assert [(layer.name, layer.kind, layer.macs) for layer in network.layers] == [
+        ("input", "input", 0),
+        ("a", "elementwise", 0),
+        ("b", "linear", 5 * 6 * 2),
+    ]
+    assert not any(group.prunable for group in network.groups)
+
+
+def test_the_channels_around_an_unknown_operator_are_frozen(function_model) -> None:  # type: ignore[no-untyped-def]
+    model = function_model(lambda m, x: m.b(torch.roll(m.a(x), 1, 2)), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))
+    with pytest.warns(UserWarning, match="roll"):
+        network = trace(model, (image(),), on_unknown="warn")
+    assert {group.name: group.reasons for group in network.groups if not group.prunable}["a"] == ("unknown operator roll",)
+
+
+def test_a_registered_rule_is_used(function_model, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("hwmodel.operators.MODELLED", dict(hwmodel.operators.MODELLED))
+
+    @hwmodel.register("roll")
+    def roll(walk, node) -> None:  # type: ignore[no-untyped-def]
+        walk.elementwise(node, node.args[0], signed=True, keeps_zero=True)
+
+    network = trace(function_model(lambda m, x: torch.roll(m.a(x), 1, 2), a=nn.Conv2d(3, 4, 1)), (image(),))
+    assert [layer.name for layer in network.layers] == ["input", "a"]
+    assert network.coverage.share == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "args", "message"),
+    [
+        (nn.Linear(4, 2), torch.zeros(1, 4), "example inputs must be a tuple of tensors, not Tensor"),
+        (nn.Linear(4, 2), (3,), "example inputs must be a tuple of tensors, not tuple"),
+        (nn.Linear(4, 2), (torch.zeros(1, 5),), r"torch.export cannot capture Linear at inputs \[\(1, 5\)\]: "),
+        (nn.Conv2d(3, 4, 1), (torch.zeros(3, 8, 8),), r"input of shape \(3, 8, 8\), which has no batch axis"),
+    ],
+)
+def test_what_cannot_be_traced_is_one_line(model, args, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=message) as raised:
+        trace(model, args)
+    assert "\n" not in str(raised.value)
+
+
+def test_on_unknown_is_checked() -> None:
+    with pytest.raises(InputError, match="on_unknown is 'ignore'; it must be 'raise' or 'warn'"):
+        trace(nn.Linear(4, 2), (torch.zeros(1, 4),), on_unknown="ignore")
+
+
+# ---- the model is left as it was -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_training_flags_and_the_attention_path_are_restored(fails: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(), nn.ReLU())
+    model[1].eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    if fails:
+        with pytest.raises(InputError):
+            trace(model, (image(channels=5),))
+    else:
+        trace(model, (image(),))
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_tracing_does_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0), (torch.zeros(1, 5, 8),))
+
+
+# ---- what a trace holds ----------------------------------------------------------------------------------------------
+
+
+def test_the_network_remembers_inputs_outputs_and_coverage(function_model) -> None:  # type: ignore[no-untyped-def]
+    model = function_model(lambda m, x, y: {"sum": m.a(x) + y, "other": m.a(x)}, a=nn.Conv2d(3, 4, 1))
+    network = trace(model, (image(2), torch.zeros(2, 4, 8, 8)))
+    assert network.example_inputs == (((2, 3, 8, 8), torch.float32), ((2, 4, 8, 8), torch.float32))
+    assert set(network.outputs) == {"a", "a#2"}
+    assert network.coverage.share == 1
+    assert network.coverage.modelled == 3
+    assert {group.name for group in network.groups if group.prunable} == set()
+
+
+@pytest.mark.parametrize(("name", "macs", "prunable"), [("resnet18", 1_814_073_344, 12), ("mobilenetv2", 300_774_272, 25), ("vgg7", 615_917_568, 7)])
+def test_networks_of_papers(name: str, macs: int, prunable: int, zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo(name)
+    assert hwmodel.macs(network) == macs
+    assert sum(group.prunable for group in network.groups) == prunable
+    assert network.coverage.unknown == {}
+    parameters = sum(p.numel() for n, p in hwmodel.zoo.load_model(name)[0].named_parameters() if p.dim() > 1)
+    assert int(hwmodel.work(network, hwmodel.full_precision(network)).weight_elements.sum()) == parameters
+    assert all(prod(layer.output_size) * layer.out_channels > 0 for layer in network.layers)
