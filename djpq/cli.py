@@ -162,9 +162,10 @@ def sweep(
                 bar.update(task, advance=1, description=f"{event} {name.rsplit('_', 1)[0]}")
 
         outcome = run_sweep(out, entries, workers=workers, report=report)
-    print(f"{len(outcome.done)} done, {len(outcome.skipped)} skipped as finished, {len(outcome.failed)} failed; runs in {out}")
-    for name, reason in outcome.failed.items():
-        print(f"  failed {name}: {reason}")
+    counts = f"{len(outcome.done)} done, {len(outcome.skipped)} skipped as finished, {len(outcome.refused)} refused, {len(outcome.failed)} failed"
+    print(f"{counts}; runs in {out}")
+    for name, reason in (*outcome.refused.items(), *outcome.failed.items()):
+        print(f"  {'refused' if name in outcome.refused else 'failed'} {name.rsplit('_', 1)[0]}: {reason}")
     if outcome.failed:
         raise typer.Exit(1)
 

@@ -65,8 +65,8 @@ def plot_front(frame: pd.DataFrame, path_stem: Path | str, cost: str = "bops") -
     rows = rows[rows["cost_mean"] > 0]
     if rows.empty:
         raise InputError(f"no run has both {column} and test_accuracy")
-    colours = dict(zip(sorted(frame["method"].unique()), cycle(COLOURS), strict=False))
-    markers = dict(zip(sorted(frame["accelerator"].unique()), cycle(MARKERS), strict=False))
+    colours = dict(zip(short_names(frame["method"].unique()), cycle(COLOURS), strict=False))
+    markers = dict(zip(short_names(frame["accelerator"].unique()), cycle(MARKERS), strict=False))
     written = []
     for (network, data), part in (pairs := rows.groupby(["network", "data"])):
         stem = Path(path_stem)
@@ -94,7 +94,7 @@ def _draw(rows: pd.DataFrame, column: str, colours: dict[str, str], markers: dic
         _draw_method(axes, part, right, colours[method], markers[machine])
     _label(axes, column)
     shown = [
-        {name: style[name] for name in sorted(rows[key].unique())}
+        {name: look for name, look in style.items() if name in set(rows[key])}
         for key, style in (("method", colours), ("accelerator", markers))
     ]
     legend = figure.legend(

@@ -107,9 +107,10 @@ def budget_text(budget: Any) -> str:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Names to show: the last dotted part ("benchmarks.methods.uniform" → "uniform") where that tells them apart."""
+    """Names to show, in their order: the last dotted part ("methods.uniform" → "uniform") where that tells them apart."""
     last = {name: name.rpartition(".")[2] for name in names}
-    return {name: short if list(last.values()).count(short) == 1 else name for name, short in last.items()}
+    labels = {name: short if list(last.values()).count(short) == 1 else name for name, short in last.items()}
+    return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 
 def non_dominated(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:

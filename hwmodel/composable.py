@@ -35,20 +35,19 @@ class BitComposable:
     def __post_init__(self) -> None:
         check_numbers(self)
 
-    def products_per_unit(self, work: Work) -> Tensor:
-        """Return multiplications that one unit does a cycle: 16 at 2 x 2 bits, 1 at 8 x 8, 1/4 at 16 x 16."""
-        weight, inputs = round_up_to(work.weight_bits, WIDTHS), round_up_to(work.input_bits, WIDTHS)
-        return WHOLE_UNIT_BITS**2 / (weight * inputs)
+    def units_per_product(self, work: Work) -> Tensor:
+        """Return unit cycles that one multiplication takes: 1/16 at 2 x 2 bits, 1 at 8 x 8, 4 at 16 x 16."""
+        return round_up_to(work.weight_bits, WIDTHS) * round_up_to(work.input_bits, WIDTHS) / WHOLE_UNIT_BITS**2
 
     def reduction_passes(self, work: Work) -> Tensor:
         """Return passes over the rows for one output: each kernel position by itself, input channels side by side.
 
-        Widths above 8 bits lower `products_per_unit` below 1: such a pass is repeated, it does not shrink the granule.
+        Above 8 x 8 bits a product takes more than its unit: the pass is repeated, it does not shrink the granule.
         """
-        fused = self.products_per_unit(work)
-        side_by_side = torch.where(fused >= 1, fused, torch.ones_like(fused))  # at 8 x 8 bits narrower operands would fuse
-        repeats = torch.where(fused < 1, 1 / fused, torch.ones_like(fused))
-        return work.kernel * tiles(work.reduction / work.kernel, self.rows * side_by_side) * repeats
+        units = self.units_per_product(work)
+        shared = units <= 1  # at 8 x 8 bits too: narrower operands would fuse, so the gradient goes to the share
+        share, repeats = units.where(shared, torch.ones_like(units)), torch.ones_like(units).where(shared, units)
+        return work.kernel * tiles(work.reduction / work.kernel * share, self.rows) * repeats
 
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row. The whole array is clocked in every compute cycle."""

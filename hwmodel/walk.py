@@ -88,7 +88,10 @@ class Walk:
         return [operand for operand in node.all_input_nodes if operand in self.flows]
 
     def positions(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-        """Return the sizes of the axes other than the channel axis, with the batch divided out of the first that holds it."""
+        """Return the sizes of the axes other than the channel axis, with the batch divided out of one that it is or is merged into.
+
+        Where several qualify any will do: costs depend on the product alone.
+        """
         rest, batch = [size for i, size in enumerate(shape) if i != axis], self.batch
         whole = [i for i, size in enumerate(rest) if size == batch]
         merged = [i for i, size in enumerate(rest) if batch > 1 and size % batch == 0]

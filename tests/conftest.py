@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
-from hwmodel import Network, trace
+from hwmodel import Network, Work, trace
 from hwmodel.zoo import load_model
 
 torch.set_num_threads(1)
@@ -44,3 +44,24 @@ def zoo() -> Callable[..., Network]:
 def function_model() -> type[Function]:
     """The class of models that are one function."""
     return Function
+
+
+def make_work(*, kernel: float = 1, elements: dict[str, float] | None = None, **sizes: float | Tensor) -> Work:
+    """Work of one or several rows from its loop sizes: operands of a layer with stride 1 unless `elements` says otherwise."""
+    given = {"groups": 1, "filters": 1, "reduction": 1, "positions": 1, "input_bits": 8, "weight_bits": 8, "output_bits": 8, **sizes}
+    given |= {"kernel": kernel, "fused_read_bits": given.get("fused_read_bits", 0)}
+    tensors = torch.broadcast_tensors(*(torch.as_tensor(value, dtype=torch.float64) for value in given.values()))
+    size = {name: tensor if tensor.dim() else tensor[None] for name, tensor in zip(given, tensors, strict=True)}
+    derived = {
+        "input_elements": size["groups"] * size["reduction"] / size["kernel"] * size["positions"],
+        "weight_elements": size["groups"] * size["filters"] * size["reduction"],
+        "output_elements": size["groups"] * size["filters"] * size["positions"],
+    }
+    derived |= {name: torch.full_like(size["groups"], value) for name, value in (elements or {}).items()}
+    return Work(**size, **derived)
+
+
+@pytest.fixture(scope="session")
+def work_of() -> Callable[..., Work]:
+    """`work_of(filters=64, reduction=288, kernel=9, positions=49, weight_bits=4)`: work made by hand."""
+    return make_work

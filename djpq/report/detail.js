@@ -9,11 +9,11 @@ function runHead(run, slot) {
   const close = el("button", {
     type: "button", class: "quiet", "aria-label": `Close run ${slot.toUpperCase()}`, onclick: () => closeRun(slot),
   }, "✕");
-  const where = [machineLabel(run.accelerator), run.budget, missing(run.seed) ? null : `seed ${run.seed}`];
+  const where = [`${run.network} on ${run.data}`, run.budget, missing(run.seed) ? null : `seed ${run.seed}`];
   return el("div", { class: "run-head" },
     text("span", slot.toUpperCase(), "tag"),
     el("div", {},
-      el("h2", {}, dot(methodColour(run.method)), ` ${methodLabel(run.method)} · ${run.network} on ${run.data}`),
+      el("h2", {}, dot(methodColour(run.method)), ` ${methodLabel(run.method)} · ${machineLabel(run.accelerator)}`),
       text("p", where.filter(Boolean).join(" · "), "muted")),
     el("div", { class: "buttons" }, compare || null, close),
     text("code", run.run));
@@ -26,7 +26,8 @@ function tile(name, value, ...notes) {
 function tiles(run, other) {
   const note = (content, cls = "") => text("div", content, `note ${cls}`);
   const drop = run.test_accuracy - run.float_accuracy;
-  const accuracy = missing(run.float_accuracy) || missing(run.test_accuracy) ? [] : [note(`${pointsText(drop)} to float`)];
+  const known = !missing(run.float_accuracy) && !missing(run.test_accuracy);
+  const accuracy = known ? [note(`${pointsText(drop)} to float`)] : [];
   if (other && !missing(other.test_accuracy)) {
     const gain = run.test_accuracy - other.test_accuracy;
     accuracy.push(note(`${pointsText(gain)} to A`, gain >= 0 ? "good" : "bad"));
@@ -38,7 +39,7 @@ function tiles(run, other) {
       const ratio = run[cost.key] / other[cost.key];
       notes.push(note(`${factor(ratio)} A`, ratio <= 1 ? "good" : "bad"));
     }
-    return tile(cost.name === "Peak activation memory" ? "Peak memory" : cost.name, costText(run[cost.key], cost), ...notes);
+    return tile(cost.short ?? cost.name, costText(run[cost.key], cost), ...notes);
   });
   return el("div", { class: "tiles" }, tile("Test accuracy", accuracyText(run.test_accuracy), ...accuracy), ...costs);
 }
@@ -47,7 +48,8 @@ function savings(run) {
   const parts = [["channels", run.saved_by_channels, "bar-weight"], ["bits", run.saved_by_bits, "bar-activation"]];
   if (parts.every(([, log]) => missing(log))) return el("div");
   const bars = parts.map(([, log, paint]) => el("div", { style: `flex: ${Math.max(0, log ?? 0)}; background: var(--${paint})` }));
-  const words = parts.map(([name, log, paint]) => el("span", {}, dot(`var(--${paint})`), ` ${factor(missing(log) ? null : 10 ** log)} by ${name}`));
+  const words = parts.map(([name, log, paint]) =>
+    el("span", {}, dot(`var(--${paint})`), ` ${factor(missing(log) ? null : 10 ** log)} by ${name}`));
   return el("div", {}, text("h3", "Who paid for the saving"), el("div", { class: "split" }, bars), el("div", { class: "key" }, words));
 }
 
@@ -77,13 +79,14 @@ function folded(title, content, open = false) {
 
 function pairsTable(pairs, nothing) {
   if (!pairs.length) return text("p", nothing, "muted");
-  return el("table", {}, el("tbody", {}, pairs.map(([name, value]) => el("tr", {}, text("td", name.replaceAll("_", " "), "text wrap"), proofCell(value)))));
+  const rows = pairs.map(([name, value]) => el("tr", {}, text("td", name.replaceAll("_", " "), "text wrap"), proofCell(value)));
+  return el("table", {}, el("tbody", {}, rows));
 }
 
 function proofCell(value) {
   if (value === true) return text("td", "✓ yes", "good");
   if (value === false) return text("td", "✗ no", "bad");
-  return text("td", typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : String(value ?? "–"), "wrap");
+  return text("td", typeof value === "number" && !Number.isInteger(value) ? small(value) : String(value ?? "–"), "wrap");
 }
 
 function groupsTable(groups) {
@@ -98,12 +101,14 @@ function groupsTable(groups) {
 
 function layersTable(layers) {
   if (!layers) return text("p", "not recorded", "muted");
-  const heads = ["Layer", "Kind", "In", "Out", "Weight bits", "Input bits", "Output bits", "MACs", "BOPs", "Cycles", "Compute", "Buffer", "DRAM", "Bound"];
+  const heads = ["Layer", "Kind", "In", "Out", "Weight bits", "Input bits", "Output bits", "MACs", "BOPs", "Cycles",
+    "Compute", "Buffer", "DRAM", "Bound"];
   const of = (part, full) => (missing(full) || part === full ? String(part ?? "–") : `${part} / ${full}`);
   const joules = (pj) => (missing(pj) ? "–" : si(pj * 1e-12, "J"));
   const rows = layers.name.map((name, i) => el("tr", {},
     text("td", name, "text"), text("td", layers.kind[i], "text"),
-    text("td", of(layers.in_channels[i], layers.full_in_channels[i])), text("td", of(layers.out_channels[i], layers.full_out_channels[i])),
+    text("td", of(layers.in_channels[i], layers.full_in_channels[i])),
+    text("td", of(layers.out_channels[i], layers.full_out_channels[i])),
     ...["weight_bits", "input_bits", "activation_bits"].map((key) => text("td", String(layers[key][i] ?? "–"))),
     ...["macs", "bops", "cycles"].map((key) => text("td", si(layers[key][i]))),
     ...["compute_pj", "buffer_pj", "dram_pj"].map((key) => text("td", joules(layers[key][i]))),
@@ -115,15 +120,19 @@ function layersTable(layers) {
 function runPanel(run, slot, other) {
   const detail = DATA.details[run.index];
   const layers = el("div", { class: "layers" }), trace = el("div", { class: "trace" });
-  const facts = [["epochs", run.epochs], ["time", duration(run.seconds)], ["validation accuracy", accuracyText(run.validation_accuracy)], ...DATA.pool[detail.versions]];
+  const facts = [
+    ["epochs", run.epochs], ["time", duration(run.seconds)],
+    ["validation accuracy", accuracyText(run.validation_accuracy)], ...DATA.pool[detail.versions],
+  ];
   const panel = el("article", { class: "card run", id: `run-${slot}` },
     runHead(run, slot), tiles(run, other), savings(run), command(run),
     el("div", {}, text("h3", "Per layer"), layers, folded("All numbers per layer", layersTable(layersOf(run)))),
     el("div", {}, text("h3", "Training"), trace),
-    folded("Proof", pairsTable(detail.proof, "not recorded"), true),
-    folded("Channel groups", groupsTable(DATA.pool[detail.groups])),
     el("div", {},
-      folded(`Profile of ${machineLabel(run.accelerator)}`, text("pre", DATA.pool[detail.profile] || "not recorded", "profile")),
+      folded("Proof", pairsTable(detail.proof, "not recorded"), true),
+      folded("Channel groups", groupsTable(DATA.pool[detail.groups])),
+      folded(`Profile of ${machineLabel(run.accelerator)}`,
+        text("pre", DATA.pool[detail.profile] || "not recorded", "profile")),
       folded("Time and versions", pairsTable(facts, ""))));
   return { panel, layers, trace };
 }
@@ -138,9 +147,10 @@ function drawDetails() {
   }
   const parts = chosen.map(([slot, run]) => [run, runPanel(run, slot, slot === "b" ? state.runs[state.a] : null)]);
   target.replaceChildren(...parts.map(([, { panel }]) => panel));
-  const ranges = commonRanges(chosen.map(([, run]) => run));
+  const runs = chosen.map(([, run]) => run);
+  const ranges = layerRanges(runs);
   for (const [run, { layers, trace }] of parts) {
     if (!drawLayers(layers, run, ranges)) layers.append(text("p", "This run recorded no layers.", "muted"));
-    if (!drawTrace(trace, run)) trace.append(text("p", "This run has no metrics.jsonl.", "muted"));
+    if (!drawTrace(trace, run, runs)) trace.append(text("p", "This run has no metrics.jsonl.", "muted"));
   }
 }

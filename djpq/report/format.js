@@ -13,12 +13,18 @@ function si(value, unit = "") {
   return `${minus((value / 1000 ** power).toPrecision(3))} ${PREFIXES[power]}${unit}`.trim();
 }
 
+// a tick: "20 nJ", "1.5 M"
+const siShort = (value, unit = "") => si(value, unit).replace(/\.0+(?= |$)|(\.\d*?[1-9])0+(?= |$)/, "$1");
+
 const minus = (text) => text.replace("-", "−");
 const significant = (value) => (value >= 99.95 ? value.toFixed(0) : value.toPrecision(3));
 const percent = (value) => (missing(value) ? "–" : `${significant(value)} %`);
 const accuracyText = (value) => (missing(value) ? "–" : `${(100 * value).toFixed(1)} %`);
 const factor = (value) => (missing(value) ? "–" : `${significant(value)}×`);
 const pointsText = (value) => `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)} pt`;
+
+const exact = (value) => (missing(value) ? "–" : minus(String(Number(value.toPrecision(4))))); // a tick: as short as it is
+const small = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? minus(value.toExponential(2)) : exact(value));
 
 function duration(seconds) {
   if (missing(seconds)) return "–";
@@ -47,50 +53,3 @@ function el(tag, attributes = {}, ...children) {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const dot = (fill) => el("span", { class: "dot", style: `background: ${fill}` });
-
-// what all charts share; `extra` wins
-function chartLayout(extra) {
-  const axis = {
-    gridcolor: colour("grid"), zeroline: false, linecolor: colour("border"), tickcolor: colour("border"),
-    tickfont: { color: colour("muted") }, fixedrange: false, automargin: true,
-  };
-  return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, bargap: 0.25, axis,
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
-    hoverlabel: { bgcolor: colour("card"), bordercolor: colour("muted"), font: { color: colour("text"), size: 12 }, align: "left" },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("muted"), activecolor: colour("accent") },
-    ...extra,
-  };
-}
-
-const touch = matchMedia("(pointer: coarse)").matches; // a finger scrolls the page; zoom is in the chart's tool bar
-const chartConfig = {
-  responsive: true, displaylogo: false,
-  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
-  toImageButtonOptions: { format: "svg", filename: "djpq" },
-};
-
-// charts stacked over one x axis: each row is { title, traces, axis, height }; height adds the x axis' room below
-function stackedCharts(target, rows, xaxis, { rowHeight = 92, gap = 34, bottom = 40 } = {}) {
-  const height = rows.length * (rowHeight + gap) + bottom;
-  const plotted = rows.length * (rowHeight + gap);
-  const layout = chartLayout({ height, margin: { l: 52, r: 6, t: 0, b: bottom }, annotations: [], barmode: "overlay" });
-  const traces = [];
-  rows.forEach((row, place) => {
-    const id = place ? place + 1 : "";
-    const top = 1 - (place * (rowHeight + gap) + gap) / plotted;
-    layout[`yaxis${id}`] = {
-      ...layout.axis, automargin: false, nticks: 4, rangemode: "tozero", ...row.axis, domain: [Math.max(0, top - rowHeight / plotted), top],
-    };
-    layout.annotations.push({
-      text: row.title, x: 0, xref: "paper", xanchor: "left", xshift: -46, y: top, yref: "paper", yanchor: "bottom", yshift: 3,
-      showarrow: false, font: { size: 12 },
-    });
-    traces.push(...row.traces.map((trace) => ({ ...trace, xaxis: "x", yaxis: `y${id}` })));
-  });
-  const last = rows.length > 1 ? `y${rows.length}` : "y";
-  layout.xaxis = { ...layout.axis, automargin: false, showgrid: false, anchor: last, fixedrange: touch, ...xaxis };
-  layout.dragmode = touch ? false : "zoom";
-  delete layout.axis;
-  Plotly.newPlot(target, traces, layout, { ...chartConfig, displayModeBar: false });
-}

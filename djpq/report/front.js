@@ -38,11 +38,10 @@ function hoverText(run) {
   ].join("<br>");
 }
 
-function frontTraces(runs) {
+function frontTraces(runs, right) {
   const unit = state.scale === "percent" ? 1 : shownCost().scale;
   const fronts = rowsOf(DATA.fronts[costColumn()]).filter((row) => visible(row) && row.cost_mean > 0);
   const onFront = new Set(fronts.filter((row) => row.on_front).map(groupKey));
-  const right = Math.max(...runs.map((run) => run[costColumn()] * unit)) * 1.3;
   const lines = [], spreads = [], points = [];
   const series = new Map(runs.map((run) => [`${run.method}\n${run.accelerator}`, run]));
   for (const { method, accelerator } of series.values()) {
@@ -79,7 +78,7 @@ function selectionTraces(runs, unit) {
   return ["a", "b"].flatMap((slot) => {
     const run = runs.find((it) => it.index === state[slot]);
     return run === undefined ? [] : [{
-      x: [run[costColumn()] * unit], y: [100 * run.test_accuracy], mode: "markers+text", hoverinfo: "skip",
+      x: [run[costColumn()] * unit], y: [100 * run.test_accuracy], mode: "markers+text", hoverinfo: "skip", cliponaxis: false,
       text: [`<b>${slot.toUpperCase()}</b>`], textposition: slot === "a" ? "top left" : "bottom right",
       textfont: { size: 14, color: colour("text") },
       marker: { size: 17, symbol: "circle-open", color: colour("text"), line: { width: 2 } },
@@ -87,35 +86,54 @@ function selectionTraces(runs, unit) {
   });
 }
 
-function drawFront() {
-  const column = costColumn();
-  const runs = state.runs.filter((run) => visible(run) && run[column] > 0 && !missing(run.test_accuracy));
+// ticks of the cost axis for a range [log10, log10]
+function costTicks(range, width) {
   const cost = shownCost();
-  const target = document.getElementById("front");
-  const float = mean(runs.map((run) => run.float_accuracy));
-  const suffix = state.scale === "percent" ? " %" : cost.unit;
-  const layout = chartLayout({
-    margin: { l: 54, r: 12, t: 14, b: 48 }, hovermode: "closest", dragmode: touch ? false : "zoom", shapes: [], annotations: [],
-  });
-  const name = cost.name + (state.scale === "percent" ? ", % of the 32-bit network" : cost.unit && ` (${cost.unit})`);
-  layout.xaxis = {
-    ...layout.axis, type: "log", tickformat: "~s", ticksuffix: suffix, title: { text: name, standoff: 8 }, nticks: 8,
-    fixedrange: touch, minorloglabels: "complete",
-  };
-  layout.yaxis = { ...layout.axis, ticksuffix: " %", title: { text: "Test accuracy", standoff: 6 }, fixedrange: touch };
-  delete layout.axis;
-  if (!missing(float) && runs.length) {
-    const line = { color: colour("float"), width: 1.2, dash: "dash" };
-    layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * float, y1: 100 * float, line, layer: "below" });
-    layout.annotations.push({
-      text: `32-bit float ${accuracyText(float)}`, xref: "paper", x: 0, xanchor: "left", xshift: 4, y: 100 * float,
+  const words = state.scale === "percent" ? (value) => `${exact(value)} %` : (value) => siShort(value, cost.unit);
+  return ticksFor(range.map((power) => 10 ** power), true, Math.max(3, Math.floor(width / 85)), words);
+}
+
+function floatLine(accuracy) {
+  const line = { color: colour("float"), width: 1.2, dash: "dash" };
+  return {
+    shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * accuracy, y1: 100 * accuracy, line, layer: "below" }],
+    annotations: [{
+      text: `32-bit float ${accuracyText(accuracy)}`, xref: "paper", x: 0, xanchor: "left", xshift: 4, y: 100 * accuracy,
       yanchor: "bottom", showarrow: false, font: { color: colour("float"), size: 12 },
-    });
-  }
+    }],
+  };
+}
+
+function drawFront() {
+  const target = document.getElementById("front");
+  const column = costColumn(), cost = shownCost();
+  const unit = state.scale === "percent" ? 1 : cost.scale;
+  const runs = state.runs.filter((run) => visible(run) && run[column] > 0 && !missing(run.test_accuracy));
   if (!runs.length) {
-    layout.annotations.push({ text: "No run to show with these choices", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false });
+    const empty = { text: "No run to show with these choices", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false };
+    const none = { visible: false };
+    return Plotly.react(target, [], chartLayout({ annotations: [empty], xaxis: none, yaxis: none }), chartConfig);
   }
-  return Plotly.react(target, runs.length ? frontTraces(runs) : [], layout, chartConfig);
+  const float = mean(runs.map((run) => run.float_accuracy));
+  const full = padded(runs.map((run) => run[column] * unit), true).map(Math.log10);
+  const accuracies = [...runs.map((run) => 100 * run.test_accuracy), missing(float) ? null : 100 * float];
+  const revision = [state.setting, state.machine, column].join("\n"); // a zoom lasts while this does
+  const range = target.layout?.uirevision === revision && target.layout.xaxis.range ? target.layout.xaxis.range : full;
+  const name = cost.name + (state.scale === "percent" ? ", % of the 32-bit network" : "");
+  const layout = chartLayout({
+    margin: { l: 62, r: 14, t: 34, b: 50 }, hovermode: "closest", uirevision: revision, ...(missing(float) ? {} : floatLine(float)),
+    xaxis: axisStyle({ type: "log", range: full, title: { text: name, standoff: 10 }, ...costTicks(range, target.clientWidth - 76) }),
+    yaxis: axisStyle({ range: padded(accuracies), ticksuffix: " %", nticks: 8, title: { text: "Test accuracy", standoff: 8 } }),
+  });
+  return Plotly.react(target, frontTraces(runs, 10 ** full[1]), layout, chartConfig);
+}
+
+// after a zoom: ticks that fit the new range
+function retick(event) {
+  const target = document.getElementById("front");
+  if (!Object.keys(event).some((key) => /^xaxis\.(range|autorange)/.test(key)) || !target.layout.xaxis.range) return;
+  const ticks = costTicks(target.layout.xaxis.range, target.clientWidth - 76);
+  Plotly.relayout(target, { "xaxis.tickvals": ticks.tickvals, "xaxis.ticktext": ticks.ticktext });
 }
 
 function mean(values) {

@@ -16,8 +16,10 @@ const byId = (id) => document.getElementById(id);
 function recommended() {
   const runs = state.runs.filter((run) => visible(run) && run[state.cost] > 0 && !missing(run.test_accuracy));
   const good = runs.filter((run) => run.test_accuracy >= run.float_accuracy - 0.01);
-  const best = good.length ? good.sort((p, q) => p[state.cost] - q[state.cost]) : runs.sort((p, q) => q.test_accuracy - p.test_accuracy);
-  return best.length ? best[0].index : null;
+  const [best] = good.length
+    ? good.sort((p, q) => p[state.cost] - q[state.cost])
+    : runs.sort((p, q) => q.test_accuracy - p.test_accuracy);
+  return best?.index ?? null;
 }
 
 function choose(change) {
@@ -64,8 +66,10 @@ function drawControls() {
   byId("front-title").textContent = state.setting.split("\n").join(" on ");
   const shown = machines.filter(({ name }) => state.machine === "" || state.machine === name);
   byId("machine-key").replaceChildren(...shown.map(({ name, label }) => text("span", `${GLYPHS[machinePlace(name)]} ${label}`)));
-  byId("hint").textContent = state.picking ? "Click the run to compare with A."
-    : "Filled: the mean over seeds is on its machine's front. Click a point to look inside, shift-click a second one to compare.";
+  const how = touch ? "Tap a point to look inside; “Compare…” puts a second one beside it."
+    : "Click a point to look inside, shift-click a second one to compare.";
+  byId("hint").textContent = state.picking ? "Now choose the run to put beside A."
+    : `Filled: the mean over seeds is on its machine's front. ${how}`;
   document.body.classList.toggle("picking", state.picking);
 }
 
@@ -77,8 +81,9 @@ function toggleMethod(name) {
 
 function drawTable() {
   const cost = shownCost();
+  const name = (run) => el("button", { type: "button" }, dot(methodColour(run.method)), ` ${methodLabel(run.method)}`);
   const columns = [
-    ["method", "Method", (run) => el("button", { type: "button" }, dot(methodColour(run.method)), ` ${methodLabel(run.method)}`)],
+    ["method", "Method", name],
     ["accelerator", "Machine", (run) => machineLabel(run.accelerator)],
     ["budget", "Budget", (run) => run.budget],
     ["seed", "Seed", (run) => String(run.seed ?? "–")],
@@ -88,12 +93,22 @@ function drawTable() {
     ["run", "Run", (run) => shortened(run.run, 40)],
   ];
   const isText = (key) => ["method", "accelerator", "budget", "run"].includes(key);
-  const runs = state.runs.filter(visible).sort((p, q) => compareValues(p[state.sort], q[state.sort]) * (state.descending ? -1 : 1));
-  const head = columns.map(([key, name]) => el("th", { class: isText(key) ? "text" : null, "aria-sort": key === state.sort ? (state.descending ? "descending" : "ascending") : null },
-    el("button", { type: "button", onclick: () => choose({ sort: key, descending: key === state.sort ? !state.descending : false }) },
-      name + (key === state.sort ? (state.descending ? " ↓" : " ↑") : ""))));
+  const sign = state.descending ? -1 : 1;
+  const runs = state.runs.filter(visible).sort((p, q) => sign * compareValues(p[state.sort], q[state.sort]));
+  const [arrow, order] = state.descending ? [" ↓", "descending"] : [" ↑", "ascending"];
+  const head = columns.map(([key, name]) => {
+    const sorted = key === state.sort;
+    const sort = el("button", { type: "button", onclick: () => choose({ sort: key, descending: sorted && !state.descending }) },
+      sorted ? name + arrow : name);
+    return el("th", { class: isText(key) ? "text" : null, "aria-sort": sorted ? order : null }, sort);
+  });
   const rows = runs.slice(0, TABLE_ROWS).map((run) => el("tr", {
-    class: run.index === state.a || run.index === state.b ? "selected" : null, onclick: (event) => pick(run.index, event.shiftKey),
+    class: run.index === state.a || run.index === state.b ? "selected" : null,
+    onmousedown: (event) => event.shiftKey && event.preventDefault(), // no text selection
+    onclick: (event) => {
+      pick(run.index, event.shiftKey);
+      byId("main").scrollIntoView({ behavior: "smooth" });
+    },
   }, columns.map(([key, , cell]) => el("td", { class: isText(key) ? "text" : null }, cell(run)))));
   byId("runs").replaceChildren(el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
   byId("runs-note").textContent = runs.length > TABLE_ROWS ? `first ${TABLE_ROWS} of ${runs.length}` : `${runs.length} shown`;
@@ -107,9 +122,9 @@ function compareValues(p, q) {
 
 // the address keeps the choice, so a link shows the same view
 function remember() {
-  const shown = { cost: state.cost, scale: state.scale, machine: state.machine, a: state.runs[state.a]?.run, b: state.runs[state.b]?.run };
-  const parts = Object.entries(shown).filter(([, value]) => value).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
-  history.replaceState(null, "", `#${parts.join("&")}`);
+  const { cost, scale, machine, a, b } = state;
+  const shown = { cost, scale, machine, a: state.runs[a]?.run ?? "", b: state.runs[b]?.run ?? "" };
+  history.replaceState(null, "", `#${new URLSearchParams(shown)}`);
 }
 
 function recalled() {
@@ -139,22 +154,25 @@ function start() {
     choose({ theme: true });
   });
   for (const key of ["setting", "machine", "cost", "scale"]) {
-    byId(key).addEventListener("change", (event) => choose({ [key]: event.target.value, ...(key === "setting" ? { machine: "" } : {}) }));
+    byId(key).addEventListener("change", ({ target }) =>
+      choose({ [key]: target.value, ...(key === "setting" ? { machine: "" } : {}) }));
   }
-  const count = (values, one, many = `${one}s`) => `${values.size} ${values.size === 1 ? one : many}`;
-  const distinct = (key) => new Set(state.runs.map((run) => run[key]));
-  byId("summary").textContent = [
-    count(distinct("run"), "run"), count(distinct("network"), "network"), count(distinct("accelerator"), "machine"), count(distinct("method"), "method"),
-  ].join(" · ");
+  const count = (key, name) => {
+    const { size } = new Set(state.runs.map((run) => run[key]));
+    return `${size} ${name}${size === 1 ? "" : "s"}`;
+  };
+  const counted = [["run", "run"], ["network", "network"], ["accelerator", "machine"], ["method", "method"]];
+  byId("summary").textContent = counted.map(([key, name]) => count(key, name)).join(" · ");
   const asked = recalled();
   choose({ setting: settingOf(state.runs[0]), ...asked });
+  byId("front").on("plotly_relayout", retick);
   byId("front").on("plotly_click", (event) => {
     const point = event.points.find((it) => it.customdata !== undefined);
     if (point) pick(point.customdata, Boolean(event.event?.shiftKey));
   });
   let width = innerWidth;
   addEventListener("resize", () => { // phones resize as their tool bar hides: only a new width redraws
-    if (innerWidth !== width) { width = innerWidth; drawDetails(); }
+    if (innerWidth !== width) { width = innerWidth; drawFront(); drawDetails(); }
   });
 }
 

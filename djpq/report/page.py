@@ -21,13 +21,13 @@ from plotly.offline import get_plotlyjs
 
 from djpq.pareto import COSTS, NUMBERS, finished_runs, front, runs_frame, short_names
 
-SCRIPTS = ("format.js", "front.js", "layers.js", "detail.js", "page.js")
+SCRIPTS = ("format.js", "charts.js", "front.js", "layers.js", "detail.js", "page.js")
 SHOWN_COSTS = [
     {"key": "bops", "name": "BOPs", "unit": "", "scale": 1},
     {"key": "energy_pj", "name": "Energy", "unit": "J", "scale": 1e-12},
     {"key": "cycles", "name": "Cycles", "unit": "", "scale": 1},
     {"key": "weight_bits", "name": "Stored weights", "unit": "bit", "scale": 1},
-    {"key": "peak_activation_bits", "name": "Peak activation memory", "unit": "bit", "scale": 1},
+    {"key": "peak_activation_bits", "name": "Peak activation memory", "short": "Peak memory", "unit": "bit", "scale": 1},
 ]
 RUN_TEXTS = ("run", "method", "network", "data", "accelerator", "budget", "command")
 RUN_COLUMNS = (*RUN_TEXTS, *NUMBERS, *(f"{cost}_percent" for cost in COSTS if cost != "bops"))
@@ -109,8 +109,7 @@ class Pool:
 
 
 def _labels(names: pd.Series) -> list[dict[str, str]]:
-    labels = short_names(sorted(names.unique()))
-    return [{"name": name, "label": label or "–"} for name, label in sorted(labels.items(), key=lambda pair: pair[1])]
+    return [{"name": name, "label": label or "–"} for name, label in short_names(names.unique()).items()]
 
 
 def _columns(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, list[Any]]:

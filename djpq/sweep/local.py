@@ -17,15 +17,16 @@ from .plan import Entry
 from .runs import float_model, float_path, run_entry, run_name, write_text
 
 Report = Callable[[str, str], None]
-"""Called with (event, run): `skipped`, `float`, `done`, `failed`."""
+"""Called with (event, run): `skipped`, `float`, `done`, `refused`, `failed`."""
 
 
 @dataclass
 class Outcome:
-    """Names of the runs by what became of them; `failed` maps to one line each."""
+    """Names of the runs by what became of them. `refused`: the method cannot do it (a budget below its reach); one line each."""
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,15 +58,15 @@ def sweep(folder: Path, entries: list[Entry], *, workers: int | None = None, rep
         ready = {pool.submit(_float, folder, entry): path.stem for path, entry in floats.items()}
         for future in as_completed(ready):
             future.exception() or report("float", ready[future])  # a failure shows again in each run that needs it
-        running: dict[Future[str | None], str] = {pool.submit(_run, folder, entry, name): name for name, entry in waiting.items()}
+        running: dict[Future[tuple[str, str]], str] = {pool.submit(_run, folder, entry, name): name for name, entry in waiting.items()}
         for future in as_completed(running):
             name = running[future]
-            reason = str(future.exception()) if future.exception() else future.result()
-            if reason is None:
+            event, reason = ("failed", str(future.exception())) if future.exception() else future.result()
+            if event == "done":
                 outcome.done.append(name)
             else:
-                outcome.failed[name] = reason
-            report("done" if reason is None else "failed", name)
+                (outcome.refused if event == "refused" else outcome.failed)[name] = reason
+            report(event, name)
     return outcome
 
 
@@ -77,13 +78,15 @@ def _float(folder: Path, entry: Entry) -> None:
     float_model(folder, entry, load_data(entry.data, Path(entry.data_root) if entry.data_root else None))
 
 
-def _run(folder: Path, entry: Entry, name: str) -> str | None:
-    """Return None when the run is finished, else why not in one line; the whole trace is left in the run's folder."""
+def _run(folder: Path, entry: Entry, name: str) -> tuple[str, str]:
+    """Return what became of the run and why, in one line; the whole trace of a failure is left in the run's folder."""
     try:
         run_entry(folder, entry, name)
         (folder / name / "error.txt").unlink(missing_ok=True)
-        return None
+        return "done", ""
+    except InputError as error:
+        return "refused", str(error)
     except Exception as error:
         (folder / name).mkdir(parents=True, exist_ok=True)
         write_text(folder / name / "error.txt", traceback.format_exc())
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return "failed", str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -44,7 +44,7 @@ def make_result(network, method, machine, share, seed):
     costs = total | {"energy_pj": energy_pj, "weight_bits": 5.1e5 * share, "peak_activation_bits": 2.7e5 * share**0.6}
     baseline = {key: value / (share if key in ("bops", "energy_pj") else share**0.5) for key, value in costs.items()}
     return costs | {
-        "method": method, "network": network, "data": "digits", "accelerator": machine, "budget": {"bops": f"{share:g}%"},
+        "method": method, "network": network, "data": "digits", "accelerator": machine, "budget": {"bops": f"{100 * share:g}%"},
         "seed": seed, "float_accuracy": 0.972, "test_accuracy": 0.975 - loss * (share * 1.02) ** -0.8 + wiggle,
         "validation_accuracy": 0.966, "bops_percent": 100 * share * (1 + wiggle), "epochs": 20, "seconds": 431.5,
         "versions": {"python": "3.11.7", "torch": "2.13.0"}, "baseline": baseline, "layers": layers, "profile": PROFILE,

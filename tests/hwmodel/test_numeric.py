@@ -43,7 +43,9 @@ def test_tiles_gradient_is_zero_within_the_first_tile(size: int, data: st.DataOb
     assert gradient(tiles(extent, size), extent) == 0
 
 
-@pytest.mark.parametrize(("extent", "count", "slope"), [(0, 0, 0), (1, 1, 0), (16, 1, 0), (17, 2, 1 / 16), (32, 2, 1 / 16), (33, 3, 1 / 16)])
+@pytest.mark.parametrize(
+    ("extent", "count", "slope"), [(0, 0, 0), (1, 1, 0), (16, 1, 0), (17, 2, 1 / 16), (32, 2, 1 / 16), (33, 3, 1 / 16)]
+)
 def test_tiles_on_both_sides_of_each_boundary(extent: int, count: int, slope: float) -> None:
     value = scalar(extent)
     assert (tiles(value, 16).item(), gradient(tiles(value, 16), value)) == (count, slope)
@@ -73,7 +75,9 @@ def test_round_up_to_is_the_smallest_width_that_holds(bits: int) -> None:
     assert round_up_to(scalar(bits), WIDTHS).item() == min(width for width in WIDTHS.tolist() if width >= bits)
 
 
-@pytest.mark.parametrize(("bits", "width", "slope"), [(1, 2, 0), (2, 2, 0), (2.5, 4, 1), (3, 4, 1), (4, 4, 1), (5, 8, 1), (8, 8, 1), (16, 16, 1)])
+@pytest.mark.parametrize(
+    ("bits", "width", "slope"), [(1, 2, 0), (2, 2, 0), (2.5, 4, 1), (3, 4, 1), (4, 4, 1), (5, 8, 1), (8, 8, 1), (16, 16, 1)]
+)
 def test_round_up_to_on_both_sides_of_each_width(bits: float, width: float, slope: float) -> None:
     value = scalar(bits)
     assert (round_up_to(value, WIDTHS).item(), gradient(round_up_to(value, WIDTHS), value)) == (width, slope)

@@ -1,0 +1,414 @@
+"""The contract of every machine in `accelerators/`; a new profile or family inherits it.
+
+A new family adds its oracle to `ORACLES`: cycles, array traffic and compute energy of one row in exact fractions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hwmodel import Accelerator, Compression, Network, Work, available, load_accelerator, simulate, uniform
+from hwmodel.accelerator import Execution
+from hwmodel.bit_serial import BitSerial
+from hwmodel.composable import BitComposable
+from hwmodel.cost import CHUNK
+from hwmodel.memory import Memory
+from hwmodel.profile import FAMILIES, read_profile
+
+KIB = 8192
+
+
+@pytest.fixture(params=available())
+def machine(request: pytest.FixtureRequest) -> Accelerator:
+    return load_accelerator(request.param)
+
+
+@pytest.fixture(scope="module")
+def network(zoo) -> Network:  # type: ignore[no-untyped-def]
+    return zoo("resnet8", width=0.5)  # type: ignore[no-any-return]
+
+
+def random_compressions(network: Network, count: int, seed: int = 0, widest: int = 16) -> Compression:
+    draw = torch.Generator().manual_seed(seed)
+    bits = torch.randint(1, widest + 1, (2, count, len(network.layers)), generator=draw).double()
+    share = torch.rand(count, len(network.groups), generator=draw, dtype=torch.float64)
+    free = torch.tensor([group.prunable for group in network.groups])
+    return Compression(bits[0], bits[1], torch.where(free, (share * network.group_channels).ceil(), network.group_channels))
+
+
+def pick(compression: Compression, i: int) -> Compression:
+    return Compression(compression.weight_bits[i], compression.activation_bits[i], compression.kept_channels[i])
+
+
+def per_layer(run: Any) -> dict[str, Tensor]:
+    """Return every tensor of an execution or of the costs per layer by name."""
+    named = {}
+    for name in run.__dataclass_fields__:
+        value = getattr(run, name)
+        named |= {f"{name}.{key}": tensor for key, tensor in value.items()} if isinstance(value, dict) else {name: value}
+    return named
+
+
+# ---- an oracle in exact fractions ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """One row of work in exact numbers."""
+
+    groups: int
+    filters: int
+    reduction: int
+    kernel: int
+    positions: int
+    input_elements: int
+    weight_elements: int
+    output_elements: int
+    input_bits: int
+    weight_bits: int
+    output_bits: int
+    fused_read_bits: int
+
+
+@dataclass
+class Array:
+    """What an oracle of a family returns for one row."""
+
+    cycles: Fraction
+    compute_pj: Fraction
+    input_bits: Fraction
+    weight_bits: Fraction
+    output_read_bits: Fraction
+    output_write_bits: Fraction
+
+
+def numbers(of: Any) -> dict[str, Fraction]:
+    return {spec.name: Fraction(float(getattr(of, spec.name))) for spec in fields(of) if "unit" in spec.metadata}
+
+
+def bit_serial(machine: BitSerial, row: Row) -> Array:
+    n, memory = numbers(machine), numbers(machine.memory)
+    weight_steps, input_steps = ceil(row.weight_bits / n["weight_step_bits"]), ceil(row.input_bits / n["input_step_bits"])
+    if row.positions > 1:
+        passes = ceil(row.filters / n["filters"]) * ceil(row.positions / n["windows"]) * input_steps
+    else:
+        passes = ceil(row.filters / (n["filters"] * n["windows"])) * max(Fraction(input_steps), n["windows"])
+    weight, inputs = weight_steps * n["weight_step_bits"], input_steps * n["input_step_bits"]
+    macs = row.groups * row.filters * row.reduction * row.positions
+    return Array(
+        cycles=Fraction(row.groups * ceil(row.reduction / n["lanes"]) * passes * weight_steps),
+        compute_pj=macs * n["bit_product_pj"] * (weight * inputs + n["operand_overhead"] * max(weight, inputs)),
+        input_bits=Fraction(row.groups * row.reduction * row.positions * ceil(row.filters / n["filters"]) * row.input_bits),
+        weight_bits=Fraction(row.groups * row.reduction * row.filters * ceil(row.positions / n["windows"]) * row.weight_bits),
+        output_read_bits=Fraction(0),
+        output_write_bits=row.output_elements * memory["partial_sum_bits"] if row.reduction else Fraction(0),
+    )
+
+
+def composable(machine: BitComposable, row: Row) -> Array:
+    n, memory = numbers(machine), numbers(machine.memory)
+    weight, inputs = (min(w for w in (2, 4, 8, 16, 24, 32, 40, 48, 56, 64) if w >= bits) for bits in (row.weight_bits, row.input_bits))
+    granule, repeats = n["rows"] * max(Fraction(64, weight * inputs), Fraction(1)), max(Fraction(weight * inputs, 64), Fraction(1))
+    passes = row.kernel * ceil(Fraction(row.reduction, row.kernel) / granule) * repeats
+    filter_tiles = ceil(row.filters / n["columns"])
+    cycles = row.groups * row.positions * filter_tiles * passes
+    sums = row.output_elements * memory["partial_sum_bits"] * passes
+    return Array(
+        cycles=cycles,
+        compute_pj=cycles * n["rows"] * n["columns"] * n["unit_pj_per_cycle"],
+        input_bits=Fraction(row.groups * row.reduction * row.positions * filter_tiles * row.input_bits),
+        weight_bits=Fraction(row.weight_elements * row.weight_bits),
+        output_read_bits=sums,
+        output_write_bits=sums,
+    )
+
+
+ORACLES: dict[type, Callable[[Any, Row], Array]] = {BitSerial: bit_serial, BitComposable: composable}
+
+
+def memory_oracle(memory: Memory, row: Row, array: Array) -> tuple[dict[str, Fraction], Fraction, Fraction, Fraction]:
+    """Return traffic, buffer and DRAM energy, and DRAM cycles of one row."""
+    n = numbers(memory)
+    inputs, weights = row.input_elements * row.input_bits, row.weight_elements * row.weight_bits
+    weight_tiles, input_tiles = (
+        max(1, ceil(bits / (n[f"{name}_buffer_kib"] * KIB / n["buffer_copies"]))) for name, bits in (("weight", weights), ("input", inputs))
+    )
+    orders = ((inputs * weight_tiles, weights), (inputs, weights * input_tiles))
+    inputs, weights = min(orders, key=sum)
+    spills = n["partial_sums_always_spill"] == 1 and row.reduction > 0
+    sums = row.output_elements * n["partial_sum_bits"] if spills else Fraction(0)
+    outputs = sums if spills else Fraction(row.output_elements * row.output_bits)
+    traffic = {
+        "dram_read": inputs + weights + row.fused_read_bits + sums,
+        "dram_write": outputs,
+        "weight_buffer_read": array.weight_bits,
+        "weight_buffer_write": Fraction(weights),
+        "input_buffer_read": array.input_bits,
+        "input_buffer_write": Fraction(inputs + row.fused_read_bits),
+        "output_buffer_read": array.output_read_bits + outputs,
+        "output_buffer_write": array.output_write_bits + sums,
+    }
+    buffers = sum(bits * n[f"{name.replace('_buffer', '')}_pj_per_bit"] for name, bits in traffic.items() if "buffer" in name)
+    dram = traffic["dram_read"] + traffic["dram_write"]
+    return traffic, Fraction(buffers), dram * n["dram_pj_per_bit"], dram / n["dram_bits_per_cycle"]
+
+
+def random_rows(count: int) -> list[Row]:
+    draw = torch.Generator().manual_seed(1)
+
+    def one(choices: list[int]) -> int:
+        return choices[int(torch.randint(len(choices), (1,), generator=draw))]
+
+    rows = []
+    for _ in range(count):
+        kernel, positions, groups = one([1, 9, 25, 49]), one([1, 2, 16, 49, 784, 12544]), one([1, 1, 1, 3, 64])
+        filters, channels = one([0, 1, 7, 32, 64, 127, 128, 129, 512, 5000]), one([0, 1, 3, 16, 17, 64, 255, 256, 2048])
+        inputs, fused = one([0, 1, 3]) * channels * positions, one([0, 0, 4096])
+        rows.append(
+            Row(
+                groups=groups, filters=filters, reduction=channels * kernel, kernel=kernel, positions=positions, input_elements=groups * inputs,
+                weight_elements=groups * filters * channels * kernel, output_elements=groups * filters * positions,
+                input_bits=one([*range(1, 17), 24, 32, 56]), weight_bits=one([*range(1, 17), 24, 32, 56]), output_bits=one([1, 3, 8, 32]),
+                fused_read_bits=fused,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def test_an_execution_equals_exact_fractions(machine: Any) -> None:
+    rows = random_rows(300)
+    work = Work(**{spec.name: torch.tensor([float(getattr(row, spec.name)) for row in rows], dtype=torch.float64) for spec in fields(Work)})
+    run = machine.execute(work)
+    for i, row in enumerate(rows):
+        array = ORACLES[type(machine)](machine, row)
+        traffic, buffer_pj, dram_pj, dram_cycles = memory_oracle(machine.memory, row, array)
+        assert run.compute_cycles[i].item() == array.cycles
+        assert {name: bits[i].item() for name, bits in run.traffic_bits.items()} == traffic
+        assert run.dram_cycles[i].item() == pytest.approx(float(dram_cycles), rel=1e-14)
+        assert run.cycles[i].item() == max(run.compute_cycles[i].item(), run.dram_cycles[i].item())
+        energy = {"compute": float(array.compute_pj), "buffer": float(buffer_pj), "dram": float(dram_pj)}
+        assert {name: pj[i].item() for name, pj in run.energy_pj.items()} == pytest.approx(energy, rel=1e-12)
+
+
+# ---- one configuration or many, one machine or many ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3, CHUNK + 3])
+def test_a_batch_equals_single_configurations_bit_for_bit(count: int, machine: Accelerator, network: Network) -> None:
+    drawn = random_compressions(network, count)
+    batch = simulate(network, drawn, machine)
+    assert batch.cycles.shape == (count,)
+    for i in {0, count // 2, count - 1}:
+        one = simulate(network, pick(drawn, i), machine)
+        for name, tensor in per_layer(one.per_layer).items():
+            assert torch.equal(per_layer(batch.per_layer)[name].expand(count, -1)[i], tensor.expand(len(network.layers))), name
+        for name in ("macs", "bops", "weight_bits", "peak_activation_bits"):
+            assert torch.equal(getattr(batch, name)[i], getattr(one, name)), name
+        for name in ("cycles", "energy_pj", "milliseconds"):  # sums over layers, whose order differs
+            torch.testing.assert_close(getattr(batch, name)[i], getattr(one, name), rtol=1e-14, atol=0)
+
+
+def test_gradients_of_a_chunked_batch_equal_single_ones(machine: Accelerator, network: Network) -> None:
+    drawn, count = random_compressions(network, CHUNK + 3), CHUNK + 3
+    tensors = [getattr(drawn, spec.name).clone().requires_grad_() for spec in fields(drawn)]
+    found = torch.autograd.grad(simulate(network, Compression(*tensors), machine).energy_pj.sum(), tensors)
+    for i in (0, count - 1):
+        single = [getattr(drawn, spec.name)[i].clone().requires_grad_() for spec in fields(drawn)]
+        for many, one in zip(found, torch.autograd.grad(simulate(network, Compression(*single), machine).energy_pj, single), strict=True):
+            torch.testing.assert_close(many[i], one, rtol=1e-12, atol=0)
+
+
+def test_a_part_of_a_batch_may_hold_for_all(machine: Accelerator, network: Network) -> None:
+    drawn = random_compressions(network, CHUNK + 3)
+    mixed = replace(drawn, kept_channels=network.group_channels, activation_bits=drawn.activation_bits[0])
+    whole = replace(
+        mixed, kept_channels=mixed.kept_channels.expand(CHUNK + 3, -1), activation_bits=mixed.activation_bits.expand(CHUNK + 3, -1)
+    )
+    assert torch.equal(simulate(network, mixed, machine).per_layer.cycles, simulate(network, whole, machine).per_layer.cycles)
+
+
+def variants(value: float, low: float, high: float) -> Tensor:
+    """Return three values of a hardware number inside its range, as a column."""
+    values = torch.tensor([value, value * 2 if value else low + (high - low) / 2, value * 3 / 4], dtype=torch.float64)
+    return values.clamp(low, high)[:, None]
+
+
+def test_numbers_given_as_a_column_equal_single_machines(machine: Any, network: Network) -> None:
+    compression = pick(random_compressions(network, 1), 0)
+    for owner in (machine, machine.memory):
+        for spec in fields(owner):
+            if "unit" not in spec.metadata:
+                continue
+            column = variants(getattr(owner, spec.name), spec.metadata["low"], spec.metadata["high"])
+
+            def made(value: Any, owner: Any = owner, name: str = spec.name) -> Any:
+                changed = replace(owner, **{name: value})
+                return changed if owner is machine else replace(machine, memory=changed)
+
+            many = simulate(network, compression, made(column))
+            for i, value in enumerate(column.flatten().tolist()):
+                one = simulate(network, compression, made(value))
+                for name, tensor in per_layer(one.per_layer).items():
+                    found = per_layer(many.per_layer)[name].expand(3, len(network.layers))[i]
+                    assert torch.equal(found, tensor.expand(len(network.layers))), (spec.name, name)
+                torch.testing.assert_close(many.milliseconds.expand(3)[i], one.milliseconds, rtol=1e-14, atol=0)
+
+
+def test_the_gradient_reaches_the_machine(machine: Any, network: Network) -> None:
+    for owner in (machine, machine.memory):
+        specs = {spec.name: torch.tensor([[float(getattr(owner, spec.name))]], dtype=torch.float64).requires_grad_() for spec in fields(owner) if "unit" in spec.metadata}  # fmt: skip
+        changed = replace(owner, **specs)
+        made = changed if owner is machine else replace(machine, memory=changed)
+        cost = simulate(network, uniform(network, 8, 8), made)
+        (cost.milliseconds + cost.energy_pj).sum().backward()
+        assert any(number.grad is not None and number.grad.item() != 0 for number in specs.values())
+        assert all(number.grad is None or bool(number.grad.isfinite().all()) for number in specs.values())
+
+
+# ---- the gradient contract -------------------------------------------------------------------------------------------
+
+BASE = {"groups": 2, "filters": 8192, "reduction": 9 * 1024, "kernel": 9, "positions": 768, "input_bits": 8, "weight_bits": 8}
+LONGEST = {"groups": 40, "filters": 1300, "reduction": 1300, "positions": 800, "input_bits": 64, "weight_bits": 64}
+
+
+def scan(machine: Accelerator, work_of: Callable[..., Work], field: str, start: int, **sizes: float) -> tuple[list[float], list[float]]:
+    """Return compute cycles and their gradient at every integer of one field from `start` on."""
+    values = torch.arange(float(start), LONGEST[field] + 1, dtype=torch.float64, requires_grad=True)
+    work = replace(work_of(**{**BASE, **sizes, field: values.detach()}), **{field: values})
+    cycles = machine.execute(work).compute_cycles.expand(len(values))
+    if not cycles.requires_grad:
+        return cycles.tolist(), [0.0] * len(values)
+    (slopes,) = torch.autograd.grad(cycles.sum(), values, allow_unused=True)
+    return cycles.tolist(), [0.0] * len(values) if slopes is None else slopes.tolist()
+
+
+def check_contract(cycles: list[float], slopes: list[float], start: int) -> int:
+    """Compare gradients with differences over one tile; return how many boundaries were seen.
+
+    A boundary is a value after which the cycles rise: a tile is full. Where they rise at every integer there are no tiles
+    to be inside of, and the first value is left out.
+    """
+    boundaries = [i for i in range(len(cycles) - 1) if cycles[i + 1] > cycles[i]]
+    for before, here in zip(boundaries, boundaries[1:], strict=False):
+        difference = (cycles[here] - cycles[before]) / (here - before)
+        assert slopes[here] == pytest.approx(difference, rel=1e-12), f"at {here + start}"
+    if not boundaries or boundaries[0] > 0:
+        first = boundaries[0] if boundaries else len(cycles) - 1
+        assert slopes[: first + 1] == [0.0] * (first + 1)
+    return len(boundaries)
+
+
+FIELDS = [(field, positions) for field in ("groups", "filters", "reduction", "input_bits", "weight_bits") for positions in (768, 1)]
+
+
+@pytest.mark.parametrize(("field", "positions"), [*FIELDS, ("positions", 768)])
+def test_the_gradient_of_each_field_of_work_is_the_difference_over_one_tile(
+    field: str, positions: int, machine: Accelerator, work_of
+) -> None:  # type: ignore[no-untyped-def]
+    start = 2 if field == "positions" else 1  # one position may be another formula, as fully connected layers are
+    seen = 0
+    for kernel, channels in ((1, 9 * 1024), (9, 1024), (1, 16), (9, 16)):
+        sizes = {"kernel": kernel, "reduction": kernel * channels, "positions": positions}
+        seen += check_contract(*scan(machine, work_of, field, start, **sizes), start)
+    assert seen >= 2 or field.endswith("_bits") or positions == 1
+
+
+def test_fields_that_compute_does_not_see_have_no_gradient(machine: Accelerator, work_of) -> None:  # type: ignore[no-untyped-def]
+    names = ("input_elements", "weight_elements", "output_elements", "output_bits", "fused_read_bits")
+    work = work_of(**BASE)
+    free = {name: getattr(work, name).clone().requires_grad_() for name in names}
+    assert not machine.execute(replace(work, **free)).compute_cycles.requires_grad
+
+
+def test_training_sees_the_cost_that_is_reported(machine: Accelerator, network: Network) -> None:
+    drawn = random_compressions(network, 20)
+    learned = Compression(*(getattr(drawn, spec.name).clone().requires_grad_() for spec in fields(drawn)))
+    seen, reported = simulate(network, learned, machine), simulate(network, drawn, machine)
+    for name, tensor in per_layer(reported.per_layer).items():
+        assert torch.equal(per_layer(seen.per_layer)[name].detach(), tensor), name
+
+
+# ---- monotone, finite, sourced ---------------------------------------------------------------------------------------
+
+
+def steps_up(network: Network, base: Compression) -> Compression:
+    """Return the base first, then every configuration with one width one bit wider or one prunable group one channel larger."""
+    rows = [base]
+    for i in range(len(network.layers)):
+        rows.append(replace(base, weight_bits=base.weight_bits + torch.eye(len(network.layers))[i]))
+        rows.append(replace(base, activation_bits=base.activation_bits + torch.eye(len(network.layers))[i]))
+    for i, group in enumerate(network.groups):
+        if group.prunable and base.kept_channels[i] < group.channels:
+            rows.append(replace(base, kept_channels=base.kept_channels + torch.eye(len(network.groups))[i]))
+    return Compression(*(torch.stack([getattr(row, spec.name) for row in rows]) for spec in fields(Compression)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["resnet8", "mobilenetv2"])
+def test_more_bits_or_channels_never_cost_less(name: str, seed: int, machine: Accelerator, zoo) -> None:  # type: ignore[no-untyped-def]
+    """Per layer. Buffer energy is left out: the order with less DRAM traffic may fill the dearer buffer, so it may fall."""
+    network = zoo(name, width=0.5)
+    cost = simulate(network, steps_up(network, pick(random_compressions(network, 1, seed), 0)), machine).per_layer
+    dram = cost.traffic_bits["dram_read"] + cost.traffic_bits["dram_write"]
+    compared = {
+        "macs": cost.macs, "bops": cost.bops, "cycles": cost.cycles, "compute_cycles": cost.compute_cycles, "dram": dram,
+        "compute_pj": cost.energy_pj["compute"], "dram_pj": cost.energy_pj["dram"], "weights": cost.weight_bits, "peak": cost.activation_bits,
+    }  # fmt: skip
+    compared |= {name: cost.traffic_bits[name] for name in ("input_buffer_read", "weight_buffer_read", "output_buffer_write")}
+    for quantity, tensor in compared.items():
+        allowed = tensor[:1] * (1 - 1e-12) if quantity.endswith("_pj") or quantity == "cycles" else tensor[:1]
+        assert bool((tensor >= allowed).all()), quantity
+
+
+def test_the_total_energy_of_wider_networks_never_falls(machine: Accelerator, zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    energies = [simulate(network, uniform(network, bits, bits), machine).energy_pj.item() for bits in range(1, 17)]
+    assert energies == sorted(energies)
+
+
+def test_no_channels_stay_finite(machine: Accelerator, network: Network) -> None:
+    eight = uniform(network, 8, 8)
+    for i in range(len(network.groups) + 1):
+        kept = network.group_channels.clone()
+        kept[i : i + 1 if i < len(network.groups) else None] = 0
+        if i == len(network.groups):
+            kept[:] = 0
+        tensors = [eight.weight_bits.clone(), eight.activation_bits.clone(), kept]
+        cost = simulate(network, Compression(*(tensor.requires_grad_() for tensor in tensors)), machine)
+        (cost.energy_pj + cost.cycles).backward()
+        for tensor in (*per_layer(cost.per_layer).values(), *(tensor.grad for tensor in tensors)):
+            assert tensor is not None and bool(tensor.isfinite().all())
+
+
+def test_execution_has_the_shape_of_the_work(machine: Accelerator, work_of) -> None:  # type: ignore[no-untyped-def]
+    run = machine.execute(work_of(**{**BASE, "filters": torch.ones(4, 3)}))
+    assert isinstance(run, Execution)
+    assert all(tensor.shape == (4, 3) for name, tensor in per_layer(run).items())
+    assert set(run.energy_pj) == {"compute", "buffer", "dram"}
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_number_has_a_unit_and_a_source(name: str) -> None:
+    profile = read_profile(name)
+    assert profile.name == name == load_accelerator(name).name
+    wanted = {"numbers": FAMILIES[profile.family], "memory": Memory}
+    for section, family in wanted.items():
+        quantities = getattr(profile, section)
+        units = {spec.name: spec.metadata["unit"] for spec in fields(family) if "unit" in spec.metadata}
+        assert {key: quantity.unit for key, quantity in quantities.items()} == units
+        for key, quantity in quantities.items():
+            assert len(quantity.source.strip()) >= 5, key
+            assert quantity.confidence in ("read in source", "secondary", "derived", "assumption")
+            assert quantity.node_nm is None or quantity.node_nm > 0
+
+
+def test_there_are_profiles_of_every_family() -> None:
+    assert {read_profile(name).family for name in available()} == set(FAMILIES)
+    assert {"bitfusion", "loom", "stripes", "unpu"} <= set(available())
+    assert set(ORACLES) == set(FAMILIES.values())

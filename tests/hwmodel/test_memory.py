@@ -1,0 +1,136 @@
+"""DRAM and buffers: traffic and energy in closed form on small cases, the choice of order, and the spill switch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hwmodel import InputError
+from hwmodel.memory import ArrayReads, Memory
+
+KIB = 8192  # bits
+MEMORY = Memory(
+    weight_buffer_kib=1, input_buffer_kib=2, output_buffer_kib=1, buffer_copies=2, partial_sum_bits=32, partial_sums_always_spill=0,
+    dram_bits_per_cycle=64, dram_pj_per_bit=10, weight_read_pj_per_bit=1, weight_write_pj_per_bit=2, input_read_pj_per_bit=3,
+    input_write_pj_per_bit=4, output_read_pj_per_bit=5, output_write_pj_per_bit=6,
+)  # fmt: skip
+ARRAY = ArrayReads(*(torch.tensor([value], dtype=torch.float64) for value in (100.0, 200.0, 300.0, 400.0)))
+
+
+@pytest.fixture
+def moved(work_of):  # type: ignore[no-untyped-def]
+    """`moved(inputs, weights)`: DRAM reads of operands of so many bits each."""
+
+    def run(inputs: float, weights: float) -> tuple[float, float]:
+        made = work_of(input_bits=1, weight_bits=1, elements={"input_elements": inputs, "weight_elements": weights})
+        return tuple(tensor.item() for tensor in MEMORY.operand_traffic(made))  # type: ignore[return-value]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("inputs", "weights", "expected"),
+    [
+        (0, 0, (0, 0)),
+        (KIB, KIB / 2, (KIB, KIB / 2)),  # both fit in half a buffer: read once
+        (100 * KIB, KIB / 2, (100 * KIB, KIB / 2)),  # the weights fit: inputs stream past them
+        (KIB, 100 * KIB, (KIB, 100 * KIB)),  # the inputs fit: weights stream past them
+        (KIB + 1, KIB / 2 + 1, (KIB + 1, 2 * (KIB / 2 + 1))),  # two tiles of each: re-read the smaller, here the weights
+        (4 * KIB, 3 * KIB, (4 * KIB, 12 * KIB)),  # 6 x 4 + 3 = 27 or 4 + 4 x 3 = 16 KiB
+        (8 * KIB, KIB, (8 * KIB, 8 * KIB)),  # 2 x 8 + 1 = 17 or 8 + 8 x 1 = 16 KiB
+    ],
+)
+def test_operands_are_read_in_the_cheaper_order(inputs: float, weights: float, expected: tuple[float, float], moved) -> None:  # type: ignore[no-untyped-def]
+    assert moved(inputs, weights) == expected
+
+
+def test_the_lesser_order_by_brute_force(work_of) -> None:  # type: ignore[no-untyped-def]
+    draw = torch.Generator().manual_seed(0)
+    inputs, weights = (torch.randint(1, 40 * KIB, (500,), generator=draw).double() for _ in range(2))
+    made = work_of(input_bits=1, weight_bits=1, filters=torch.ones(500))
+    found = MEMORY.operand_traffic(replace(made, input_elements=inputs, weight_elements=weights))
+    for i, w, moved_inputs, moved_weights in zip(inputs.tolist(), weights.tolist(), *(tensor.tolist() for tensor in found), strict=True):
+        keep_weights = (-(-w // (KIB / 2)) * i, w)
+        keep_inputs = (i, -(-i // KIB) * w)
+        assert (moved_inputs, moved_weights) == min(keep_weights, keep_inputs, key=sum)
+
+
+def test_traffic_by_hand(work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(filters=4, reduction=9, kernel=9, positions=16, input_bits=8, weight_bits=4, output_bits=3, fused_read_bits=50)
+    inputs, weights, outputs = 16 * 8, 36 * 4, 64 * 3
+    assert {name: bits.item() for name, bits in MEMORY.traffic(made, ARRAY).items()} == {
+        "dram_read": inputs + weights + 50,
+        "dram_write": outputs,
+        "weight_buffer_read": 200,
+        "weight_buffer_write": weights,
+        "input_buffer_read": 100,
+        "input_buffer_write": inputs + 50,
+        "output_buffer_read": 300 + outputs,
+        "output_buffer_write": 400,
+    }
+
+
+def test_spilling_machines_fill_and_drain_every_partial_sum(work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(filters=4, reduction=9, kernel=9, positions=16, output_bits=3)
+    spilling = replace(MEMORY, partial_sums_always_spill=1)
+    kept, spilled = MEMORY.traffic(made, ARRAY), spilling.traffic(made, ARRAY)
+    sums = 64 * 32
+    assert (spilled["dram_read"] - kept["dram_read"]).item() == sums
+    assert spilled["dram_write"].item() == sums
+    assert (spilled["output_buffer_write"] - kept["output_buffer_write"]).item() == sums
+    assert spilled["output_buffer_read"].item() == 300 + sums
+
+
+def test_a_row_that_does_not_multiply_has_no_partial_sums(work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(reduction=0, output_bits=3, elements={"input_elements": 40, "output_elements": 10})
+    for spill in (0, 1):
+        traffic = replace(MEMORY, partial_sums_always_spill=spill).traffic(made, ARRAY)
+        assert (traffic["dram_read"].item(), traffic["dram_write"].item()) == (40 * 8, 10 * 3)
+
+
+def test_energy_and_dram_cycles_by_hand(work_of) -> None:  # type: ignore[no-untyped-def]
+    traffic = {
+        f"{tensor}_buffer_{way}": torch.tensor([value], dtype=torch.float64)
+        for value, (tensor, way) in enumerate(((t, w) for t in ("weight", "input", "output") for w in ("read", "write")), start=1)
+    }
+    traffic |= {"dram_read": torch.tensor([640.0]), "dram_write": torch.tensor([64.0])}
+    energy = MEMORY.energy_pj(traffic)
+    assert energy["buffer"].item() == sum(number**2 for number in range(1, 7))
+    assert energy["dram"].item() == 7040
+    assert MEMORY.dram_cycles(traffic).item() == 11
+
+
+def test_dram_traffic_never_falls_with_bits(work_of) -> None:  # type: ignore[no-untyped-def]
+    bits = torch.arange(1.0, 33.0)
+    for sizes in (
+        {"filters": 64, "reduction": 576, "kernel": 9, "positions": 49},
+        {"filters": 16, "reduction": 144, "kernel": 9, "positions": 4096},
+    ):
+        for width in ("input_bits", "weight_bits"):
+            inputs, weights = MEMORY.operand_traffic(work_of(**sizes, **{width: bits}))
+            assert bool(((inputs + weights).diff() >= 0).all())
+
+
+def test_an_operand_in_one_tile_sends_no_gradient_to_the_other(work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(input_bits=1, weight_bits=1)
+    weights = torch.tensor([KIB / 2], dtype=torch.float64, requires_grad=True)
+    inputs, _ = MEMORY.operand_traffic(
+        replace(made, weight_elements=weights, input_elements=torch.tensor([50.0 * KIB], dtype=torch.float64))
+    )
+    assert not inputs.requires_grad or torch.autograd.grad(inputs.sum(), weights)[0].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("weight_buffer_kib", 0, "weight_buffer_kib is 0 KiB; the range is 0.001 to 1e\\+07 KiB"),
+        ("buffer_copies", 3, "buffer_copies is 3 copies; the range is 1 to 2 copies"),
+        ("partial_sums_always_spill", -1, "partial_sums_always_spill is -1 0 or 1; the range is 0 to 1"),
+        ("dram_bits_per_cycle", float("inf"), "dram_bits_per_cycle is inf bit/cycle"),
+        ("dram_pj_per_bit", float("nan"), "dram_pj_per_bit is nan pJ/bit"),
+        ("dram_pj_per_bit", torch.tensor([[1.0], [-1.0]]), r"dram_pj_per_bit is \[\[1.0\], \[-1.0\]\] pJ/bit"),
+    ],
+)
+def test_an_impossible_memory_cannot_exist(name: str, value: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(MEMORY, **{name: value})
