@@ -54,7 +54,7 @@ DASHES = (0, (5, 3))
 
 
 def plot_front(frame: pd.DataFrame, path_stem: Path | str, cost: str = "bops") -> list[Path]:
-    """Write `<path_stem>.png` and `.svg`; with several networks or data sets one pair each, `<path_stem>-<network>-<data>`.
+    """Write `<path_stem>.png` and `.svg`; one pair `<path_stem>-<network>-<data>` each when there are several.
 
     The cost axis is in % of the 32-bit network for `bops`, absolute otherwise. The same frame gives the same bytes.
 
@@ -155,10 +155,7 @@ def _legend(colours: dict[str, str], markers: dict[str, str], float_accuracy: fl
     method, machine, mean = (Line2D([], [], ls="none", label=text) for text in HEADINGS)
     space = Line2D([], [], ls="none", label=" ")
     names = short_names(colours)
-    methods = [
-        Line2D([], [], color=colour, lw=2.2, label=names[key] or "-")
-        for key, colour in sorted(colours.items(), key=lambda item: names[item[0]])
-    ]
+    methods = [Line2D([], [], color=colour, lw=2.2, label=names[key] or "-") for key, colour in colours.items()]
     grey: Any = {"color": SOFT, "ls": "none", "ms": 6}
     machines = [Line2D([], [], marker=marker, label=name or "-", **grey) for name, marker in markers.items()]
     filled = [

@@ -1,8 +1,8 @@
 """Finished runs as one tidy table, and which of them nothing else beats.
 
-A runs folder holds one directory a run; those with a `result.json` are finished, anything else is ignored. The table has
-one row a run. `front` averages over seeds first and asks for the non-dominated set of the means, so that a lucky seed is
-not sold as a method.
+A runs folder holds one directory a run; those with a `result.json` are finished, anything else is ignored. The table
+has one row a run. `front` averages over seeds first and asks for the non-dominated set of the means, so that a lucky
+seed is not sold as a method.
 
 Conventions: cost is minimised, accuracy maximised. A point is dominated when another is at least as good in both and
 better in one; equal points do not dominate each other, so all copies of a front point are kept.
@@ -107,7 +107,7 @@ def budget_text(budget: Any) -> str:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Names to show, in their order: the last dotted part ("methods.uniform" → "uniform") where that tells them apart."""
+    """Names to show, in their order: the last dotted part ("a.uniform" → "uniform") where that tells them apart."""
     last = {name: name.rpartition(".")[2] for name in names}
     labels = {name: short if list(last.values()).count(short) == 1 else name for name, short in last.items()}
     return dict(sorted(labels.items(), key=lambda item: item[1]))
@@ -136,7 +136,7 @@ def hypervolume(cost: ArrayLike, accuracy: ArrayLike, reference: tuple[float, fl
     """Area between the front and the reference point `(cost, accuracy)`: larger is better, exact in two dimensions.
 
     A point no better than the reference in either axis adds nothing. With `log_cost` the cost axis, the reference
-    included, is log10: a front that is 10 times cheaper at equal accuracy gains one unit x its accuracy over the reference.
+    included, is log10: a front 10 times cheaper at equal accuracy gains one unit x its accuracy over the reference.
 
     Example: points (1, 0.5) and (2, 0.75) against (4, 0.25): 1·0.25 + 2·0.5 = 1.25.
 

@@ -169,14 +169,14 @@ def layer_table(frame: pd.DataFrame, title: str) -> Table:
     """Return the table by layer, with a row of totals."""
     view = Table(title=title, box=None, padding=(0, 1), title_justify="left", header_style="bold")
     view.add_column("layer", overflow="fold")
-    for name in ("kind", "channels", "bits in x weight"):
+    for name in ("kind", "channels", "bits\n[dim]in x w[/dim]"):
         view.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
     energy = frame[[name for name in frame.columns if name.endswith("_pj")]].sum(axis=1) * 1e-12
     stored, moved = frame["stored_weight_bits"] / 8, frame["dram_bits"] / 8
     named = [("MACs", "", frame["macs"]), ("BOPs", "", frame["bops"]), ("cycles", "", frame["cycles"]), ("energy", "J", energy)]
     named += [("DRAM", "B", moved), ("weights", "B", stored)]
     cells = columns(view, [(name, unit, values.tolist()) for name, unit, values in named])
-    view.add_column("bound")
+    view.add_column("bound", no_wrap=True)
     for i, row in enumerate(frame.to_dict("records")):
         channels = f"{row['in_channels']:g} → {row['out_channels']:g}"
         view.add_row(escape(row["layer"]), row["kind"], channels, operands(row), *(column[i] for column in cells), row["bound"])

@@ -12,6 +12,7 @@ from rich.table import Table
 from .errors import InputError
 
 PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # click's ClickException, of which newer typers carry a copy
 WIDE = 240  # columns when the output is no terminal: nothing is cut off in a file or a pipe
 
 
@@ -19,9 +20,10 @@ def run(app: typer.Typer) -> None:
     """Run a command line and exit: 0, or 2 after one line `error: …` for whatever the user got wrong. Without arguments: help."""
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
-    except (InputError, typer.TyperException) as error:
-        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        fail(message)
+    except InputError as error:
+        fail(str(error))
+    except UsageError as error:
+        fail(error.format_message())  # type: ignore[attr-defined]
     except OSError as error:
         fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except typer.Abort:

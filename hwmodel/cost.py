@@ -141,7 +141,8 @@ def _join(costs: list[Cost], compression: Compression) -> Cost:
 
     first = costs[0]
     joined_work, joined_layers = joined([cost.work for cost in costs]), joined([cost.per_layer for cost in costs])
-    assert isinstance(joined_work, Work) and isinstance(joined_layers, LayerCost)
+    assert isinstance(joined_work, Work)
+    assert isinstance(joined_layers, LayerCost)
     return Cost(first.network, compression, joined_work, joined_layers, first.machine, first.clock_mhz)
 
 

@@ -27,8 +27,9 @@ class Layer:
     `inputs` are the rows whose tensors the operator reads as its first operand (several after a concatenation),
     `second_input` the row of the second operand of a matrix product, `fused_inputs` the rows read by element-wise operators
     fused into this one (a residual add). `weight` is the parameter's name in the model: the identity of a layer, and what
-    makes a shared weight be stored once; `weight_part` tells parts of one parameter apart. `width_of` is the row whose quantizer decides the width of this tensor (a max-pool
-    keeps the width of what it reads; the parts of a concatenation share one). `signed`: the tensor may hold negative values.
+    makes a shared weight be stored once; `weight_part` tells parts of one parameter apart. `width_of` is the row whose
+    quantizer decides the width of this tensor (a max-pool keeps the width of what it reads; the parts of a concatenation share
+    one). `signed`: the tensor may hold negative values.
 
     **Units**: `kernel_size`, `input_size` and `output_size` count positions along each axis, for one sample of the batch.
     """

@@ -39,7 +39,8 @@ def argument(node: Node, index: int, name: str, default):  # type: ignore[no-unt
 def convolution(walk: Walk, node: Node) -> None:
     """Convolution: [N, C, *size] x [K, C / groups, *kernel] -> [N, K, *output]."""
     operand, weight = node.args[0], node.args[1]
-    assert isinstance(operand, Node) and isinstance(weight, Node)
+    assert isinstance(operand, Node)
+    assert isinstance(weight, Node)
     seen, groups = walk.flow(operand), int(argument(node, 6, "groups", 1))
     assert seen
     shape, channels = shape_of(weight), shape_of(operand)[1]
@@ -62,7 +63,8 @@ def convolution(walk: Walk, node: Node) -> None:
 def linear(walk: Walk, node: Node) -> None:
     """Linear layer over the last axis: [..., C] x [K, C] -> [..., K]."""
     operand, weight = node.args[0], node.args[1]
-    assert isinstance(operand, Node) and isinstance(weight, Node)
+    assert isinstance(operand, Node)
+    assert isinstance(weight, Node)
     seen, shape = walk.flow(operand), shape_of(operand)
     assert seen
     if seen.axis != len(shape) - 1:
@@ -78,7 +80,8 @@ def matmul(walk: Walk, node: Node) -> None:
     A weight [K, N] is one for all leading axes, as in a linear layer: they are positions.
     """
     first, second = node.args[0], node.args[1]
-    assert isinstance(first, Node) and isinstance(second, Node)
+    assert isinstance(first, Node)
+    assert isinstance(second, Node)
     if len(shape_of(first)) < 2 or len(shape_of(second)) < 2:
         raise InputError(f"a matrix product of shapes {shape_of(first)} and {shape_of(second)} has no rule; give both operands two axes")
     positions, depth, columns = *shape_of(first)[-2:], shape_of(second)[-1]
@@ -115,7 +118,9 @@ def product(walk: Walk, node: Node, first: Node, second: Node, extent: tuple[int
 def attention(walk: Walk, node: Node) -> None:
     """Fused attention is two products: scores [M, S] = Q K^T, whose softmax is not negative, and [M, D] = scores V."""
     query, key, value = node.args[:3]
-    assert isinstance(query, Node) and isinstance(key, Node) and isinstance(value, Node)
+    assert isinstance(query, Node)
+    assert isinstance(key, Node)
+    assert isinstance(value, Node)
     shape, length = shape_of(query), shape_of(key)[-2]
     heads = prod(shape[:-2]) // walk.batch
     product(walk, node, query, key, (shape[-2], shape[-1]), length, heads, f"{default_name(node)}.scores")
@@ -235,7 +240,8 @@ def binary(walk: Walk, node: Node) -> None:
         return
     first, second = operands
     left, right = walk.flow(first), walk.flow(second)
-    assert left and right
+    assert left
+    assert right
     channels = shape_of(first)[left.axis], shape_of(second)[right.axis]
     offset = len(shape_of(first)) - left.axis == len(shape_of(second)) - right.axis
     if channels[0] == channels[1] and offset:
@@ -406,6 +412,7 @@ def pieces_of(walk: Walk, node: Node) -> None:
 def getitem(walk: Walk, node: Node) -> None:
     """One part of several."""
     source, index = node.args[0], node.args[1]
-    assert isinstance(source, Node) and isinstance(index, int)
+    assert isinstance(source, Node)
+    assert isinstance(index, int)
     parts = walk.flows[source]
     walk.flows[node] = parts[index] if isinstance(parts, list) else parts

@@ -135,7 +135,8 @@ def _check_section(path: Path, tree: yaml.Node, section: str, given: Mapping[str
 
 
 def _first_problem(path: Path, tree: yaml.Node, error: ValidationError) -> str:
-    problem = error.errors()[0]
+    problems = error.errors()
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])  # a misspelt key is also a missing one
     where = tuple(str(part) for part in problem["loc"])
     at = f"{path}:{_line(tree, where)}: {'.'.join(where)}"
     known = Profile.model_fields if len(where) == 1 else Quantity.model_fields

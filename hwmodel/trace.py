@@ -86,7 +86,9 @@ def rename_in_place(program: ExportedProgram) -> None:
         schema = getattr(node.target, "_schema", None)
         if schema is None or not schema.name.endswith("_") or schema.name.endswith("__") or not isinstance(node.args[0], Node):
             continue
-        node.args[0].replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
+        operand = node.args[0]
+        later = {user for user in operand.users if order[user] > order[node]}
+        operand.replace_all_uses_with(node, delete_user_cb=later.__contains__)
 
 
 def walk_graph(program: ExportedProgram, batch: int) -> Walk:

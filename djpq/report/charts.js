@@ -2,7 +2,8 @@
 
 const touch = matchMedia("(pointer: coarse)").matches; // a finger scrolls the page; zoom is in the chart's tool bar
 const chartConfig = {
-  responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", // nothing is ever uploaded
+  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
   toImageButtonOptions: { format: "svg", filename: "djpq" },
 };
 

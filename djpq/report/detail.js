@@ -137,9 +137,12 @@ function runPanel(run, slot, other) {
   return { panel, layers, trace };
 }
 
+let drawn = []; // the charts that are shown: promises of their elements
+
 function drawDetails() {
   const target = document.getElementById("details");
-  target.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.purge(plot));
+  drawn.forEach((chart) => chart.then((plot) => Plotly.purge(plot))); // never while plotly still draws it
+  drawn = [];
   const chosen = ["a", "b"].filter((slot) => state[slot] !== null).map((slot) => [slot, state.runs[state[slot]]]);
   if (!chosen.length) {
     target.replaceChildren(el("div", { class: "card empty" }, text("p", "Click a point to see where its cost goes.", "muted")));
@@ -150,7 +153,13 @@ function drawDetails() {
   const runs = chosen.map(([, run]) => run);
   const ranges = layerRanges(runs);
   for (const [run, { layers, trace }] of parts) {
-    if (!drawLayers(layers, run, ranges)) layers.append(text("p", "This run recorded no layers.", "muted"));
-    if (!drawTrace(trace, run, runs)) trace.append(text("p", "This run has no metrics.jsonl.", "muted"));
+    const charts = [
+      [layers, drawLayers(layers, run, ranges), "This run recorded no layers."],
+      [trace, drawTrace(trace, run, runs), "This run has no metrics.jsonl."],
+    ];
+    for (const [place, chart, nothing] of charts) {
+      if (chart === null) place.append(text("p", nothing, "muted"));
+      else drawn.push(chart);
+    }
   }
 }

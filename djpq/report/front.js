@@ -79,7 +79,7 @@ function selectionTraces(runs, unit) {
     const run = runs.find((it) => it.index === state[slot]);
     return run === undefined ? [] : [{
       x: [run[costColumn()] * unit], y: [100 * run.test_accuracy], mode: "markers+text", hoverinfo: "skip", cliponaxis: false,
-      text: [`<b>${slot.toUpperCase()}</b>`], textposition: slot === "a" ? "top left" : "bottom right",
+      text: [`<b>${slot.toUpperCase()}</b>`], textposition: slot === "a" ? "top left" : "top right",
       textfont: { size: 14, color: colour("text") },
       marker: { size: 17, symbol: "circle-open", color: colour("text"), line: { width: 2 } },
     }];

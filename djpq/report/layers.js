@@ -83,19 +83,19 @@ function layerRows(layers, ranges) {
   return rows.filter((row) => row.traces.some((trace) => trace.y.some((value) => value)));
 }
 
+// the chart being drawn, or null when there is nothing to draw; so does drawTrace
 function drawLayers(target, run, ranges) {
   const layers = layersOf(run);
   const rows = layers ? layerRows(layers, ranges) : [];
-  if (!rows.length) return false;
+  if (!rows.length) return null;
   const count = layers.name.length;
   const step = Math.ceil(count / Math.max(1, Math.floor((target.clientWidth - 66) / 15)));
   const shown = layers.name.map((_, i) => i).filter((i) => i % step === 0);
   const names = shown.map((i) => shortened(layers.name[i], 20));
-  stackedCharts(target, rows, {
+  return stackedCharts(target, rows, {
     range: [-0.6, count - 0.4], tickvals: shown, ticktext: names.map(escaped), tickangle: -90,
     tickfont: { size: 11, color: colour("muted") },
   }, { bottom: 12 + 6.8 * Math.max(...names.map((name) => name.length)) });
-  return true;
 }
 
 const TRACE_ROWS = [
@@ -128,8 +128,8 @@ function traceRow(row, trace, runs) {
 
 function drawTrace(target, run, runs) {
   const trace = traceOf(run);
+  if (!Object.keys(trace).length) return null;
   const rows = TRACE_ROWS.map((row) => traceRow(row, trace, runs)).filter((row) => row.traces.length && row.range);
-  if (!rows.length) return false;
-  stackedCharts(target, rows, { title: { text: "Step", standoff: 4 }, tickformat: ",d" }, { rowHeight: 70 });
-  return true;
+  if (!rows.length) return null;
+  return stackedCharts(target, rows, { title: { text: "Step", standoff: 4 }, tickformat: ",d" }, { rowHeight: 70 });
 }

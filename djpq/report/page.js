@@ -23,16 +23,17 @@ function recommended() {
 }
 
 function choose(change) {
-  const before = { setting: state.setting, a: state.a, b: state.b, picking: state.picking };
+  const { setting, a, b, picking } = state;
   Object.assign(state, change);
-  if (state.setting !== before.setting) Object.assign(state, { a: recommended(), b: null, picking: false }, change);
+  if (state.setting !== setting) Object.assign(state, { a: recommended(), b: null, picking: false }, change);
+  else if ("machine" in change && a !== null && !visible(state.runs[a])) Object.assign(state, { a: recommended(), b: null });
   if (!DATA.fronts[costColumn()].network.length) state.scale = state.scale === "percent" ? "absolute" : "percent";
   byId("main").classList.toggle("comparing", state.b !== null);
   drawControls();
   drawTable();
   remember();
   const drawn = drawFront().then(() => Plotly.Plots.resize("front"));
-  if (state.a !== before.a || state.b !== before.b || state.picking !== before.picking || "theme" in change) drawDetails();
+  if (state.a !== a || state.b !== b || state.picking !== picking || "theme" in change) drawDetails();
   return drawn;
 }
 
@@ -62,7 +63,7 @@ function drawControls() {
   const methods = DATA.methods.filter(({ name }) => inSetting.some((run) => run.method === name));
   byId("methods").replaceChildren(...methods.map(({ name, label }) => el("button", {
     type: "button", class: "chip", title: name, "aria-pressed": String(!state.hidden.has(name)), onclick: () => toggleMethod(name),
-  }, dot(methodColour(name)), label)));
+  }, dot(methodColour(name)), text("span", label))));
   byId("front-title").textContent = state.setting.split("\n").join(" on ");
   const shown = machines.filter(({ name }) => state.machine === "" || state.machine === name);
   byId("machine-key").replaceChildren(...shown.map(({ name, label }) => text("span", `${GLYPHS[machinePlace(name)]} ${label}`)));
@@ -103,7 +104,7 @@ function drawTable() {
     return el("th", { class: isText(key) ? "text" : null, "aria-sort": sorted ? order : null }, sort);
   });
   const rows = runs.slice(0, TABLE_ROWS).map((run) => el("tr", {
-    class: run.index === state.a || run.index === state.b ? "selected" : null,
+    "data-run": run.run, title: run.run, class: run.index === state.a || run.index === state.b ? "selected" : null,
     onmousedown: (event) => event.shiftKey && event.preventDefault(), // no text selection
     onclick: (event) => {
       pick(run.index, event.shiftKey);

@@ -27,7 +27,13 @@ SHOWN_COSTS = [
     {"key": "energy_pj", "name": "Energy", "unit": "J", "scale": 1e-12},
     {"key": "cycles", "name": "Cycles", "unit": "", "scale": 1},
     {"key": "weight_bits", "name": "Stored weights", "unit": "bit", "scale": 1},
-    {"key": "peak_activation_bits", "name": "Peak activation memory", "short": "Peak memory", "unit": "bit", "scale": 1},
+    {
+        "key": "peak_activation_bits",
+        "name": "Peak activation memory",
+        "short": "Peak memory",
+        "unit": "bit",
+        "scale": 1,
+    },
 ]
 RUN_TEXTS = ("run", "method", "network", "data", "accelerator", "budget", "command")
 RUN_COLUMNS = (*RUN_TEXTS, *NUMBERS, *(f"{cost}_percent" for cost in COSTS if cost != "bops"))
@@ -153,7 +159,7 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float | int | None:
-    """The number at five digits, which is what the page can show; null for what is none, not finite or absurdly large."""
+    """The number at five digits, which is what the page can show; null for what is none or not below `LARGEST`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         return None
     rounded = float(f"{value:.5g}")

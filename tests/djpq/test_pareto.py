@@ -1,6 +1,5 @@
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -121,8 +120,7 @@ def test_a_folder_without_a_finished_run_is_an_input_error(tmp_path, finish):
             load_runs(folder)
         assert "\n" not in str(caught.value)
     finish("bad", bops="many")
-    with warnings.catch_warnings(), pytest.raises(InputError, match="no finished run"):
-        warnings.simplefilter("ignore", UnreadableRun)
+    with pytest.warns(UnreadableRun), pytest.raises(InputError, match="no finished run"):
         load_runs(tmp_path)
 
 
@@ -176,5 +174,5 @@ def test_front_without_any_known_cost_is_empty_and_a_wrong_cost_is_named(finish)
     frame = load_runs(finish("a", test_accuracy=0.5))
     assert front(frame).empty
     assert front(frame)["on_front"].dtype == bool
-    with pytest.raises(InputError, match="'flops'.*energy_pj"):
+    with pytest.raises(InputError, match=r"'flops'.*energy_pj"):
         front(frame, "flops")

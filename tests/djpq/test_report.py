@@ -12,7 +12,7 @@ from djpq.report.page import LARGEST, TRACE_POINTS_PER_RUN, Pool, number, read_t
 from hwmodel.errors import InputError
 
 PROFILE = "name: loom  # <b>bit-serial</b>\nrows: {value: 16, unit: lanes, source: 'Loom, section 4'}\n"
-EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>&amp;'\"<!--"
+EVIL = "</script><script>window['pwned']=1</script><img src=x onerror=window['pwned']=1>&amp;'\"<!--"
 
 
 def make_layers(share, width):
@@ -25,10 +25,12 @@ def make_layers(share, width):
     for i, name in enumerate(names):
         macs = kept[i] * kept[i + 1] * (9 * 1024 / 4 ** (i // 3) if name != "fc" else 1)
         layers.append({
-            "name": name, "kind": "linear" if name == "fc" else "conv", "weight_bits": bits[i], "bound": ["compute", "dram", "none"][i % 3],
-            "in_channels": kept[i], "out_channels": kept[i + 1], "full_in_channels": full[i], "full_out_channels": full[i + 1],
-            "input_bits": bits[i - 1] if i else 8, "activation_bits": bits[(i + 3) % 11], "macs": macs, "bops": macs * bits[i] * 6,
-            "cycles": macs * bits[i] / 4096 + 300, "compute_pj": macs * bits[i] * 0.06, "buffer_pj": macs * 0.4, "dram_pj": 4e3 * kept[i] * bits[i],
+            "name": name, "kind": "linear" if name == "fc" else "conv", "bound": ["compute", "dram", "none"][i % 3],
+            "in_channels": kept[i], "full_in_channels": full[i], "out_channels": kept[i + 1],
+            "full_out_channels": full[i + 1], "weight_bits": bits[i], "input_bits": bits[i - 1] if i else 8,
+            "activation_bits": bits[(i + 3) % 11], "macs": macs, "bops": macs * bits[i] * 6,
+            "cycles": macs * bits[i] / 4096 + 300, "compute_pj": macs * bits[i] * 0.06, "buffer_pj": macs * 0.4,
+            "dram_pj": 4e3 * kept[i] * bits[i],
         })  # fmt: skip
     return layers
 
@@ -44,13 +46,16 @@ def make_result(network, method, machine, share, seed):
     costs = total | {"energy_pj": energy_pj, "weight_bits": 5.1e5 * share, "peak_activation_bits": 2.7e5 * share**0.6}
     baseline = {key: value / (share if key in ("bops", "energy_pj") else share**0.5) for key, value in costs.items()}
     return costs | {
-        "method": method, "network": network, "data": "digits", "accelerator": machine, "budget": {"bops": f"{100 * share:g}%"},
-        "seed": seed, "float_accuracy": 0.972, "test_accuracy": 0.975 - loss * (share * 1.02) ** -0.8 + wiggle,
+        "method": method, "network": network, "data": "digits", "accelerator": machine, "seed": seed,
+        "budget": {"bops": f"{100 * share:g}%"},
+        "float_accuracy": 0.972, "test_accuracy": 0.975 - loss * (share * 1.02) ** -0.8 + wiggle,
         "validation_accuracy": 0.966, "bops_percent": 100 * share * (1 + wiggle), "epochs": 20, "seconds": 431.5,
         "versions": {"python": "3.11.7", "torch": "2.13.0"}, "baseline": baseline, "layers": layers, "profile": PROFILE,
         "command": f"djpq train {network} --data digits -a {machine} --bops {100 * share:g}% --seed {seed}",
-        "groups": [{"name": f"group{i}", "kept": layer["out_channels"], "channels": layer["full_out_channels"], "prunable": i < 9}
-                   for i, layer in enumerate(layers)],
+        "groups": [
+            {"name": f"g{i}", "kept": it["out_channels"], "channels": it["full_out_channels"], "prunable": i < 9}
+            for i, it in enumerate(layers)
+        ],
         "proof": {"largest_logit_difference": 3.1e-6, "same_predictions": True, "within_budget": True, "images": 360},
         "saved_by_channels": 0.62, "saved_by_bits": 1.1,
     }  # fmt: skip
@@ -61,11 +66,12 @@ def make_metrics(result, steps=400):
     for step in range(steps):
         ramp = min(1.0, step / (0.7 * steps))
         cross_entropy = 2.2 * math.exp(-step / 60) + 0.08 + 0.05 * math.sin(step * 1.7) ** 2 + 0.1 * ramp
-        yield {
+        validated = {"validation_accuracy": 0.97 - 0.5 * math.exp(-step / 50) - 0.01 * ramp} if step % 20 == 19 else {}
+        yield validated | {
             "step": step, "epoch": step // 20, "loss": cross_entropy + 0.2 * ramp, "cross_entropy": cross_entropy,
             "excess": 0.3 * math.sin(step / 9) * math.exp(-step / 150), "multiplier": 0.4 * ramp,
             "bops": bops * (result["bops_percent"] / 100) ** ramp,
-        } | ({"validation_accuracy": 0.97 - 0.5 * math.exp(-step / 50) - 0.01 * ramp} if step % 20 == 19 else {})  # fmt: skip
+        }  # fmt: skip
 
 
 def make_runs(

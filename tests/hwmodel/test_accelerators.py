@@ -6,6 +6,7 @@ A new family adds its oracle to `ORACLES`: cycles, array traffic and compute ene
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -172,12 +173,20 @@ def random_rows(count: int) -> list[Row]:
         inputs, fused = one([0, 1, 3]) * channels * positions, one([0, 0, 4096])
         rows.append(
             Row(
-                groups=groups, filters=filters, reduction=channels * kernel, kernel=kernel, positions=positions, input_elements=groups * inputs,
-                weight_elements=groups * filters * channels * kernel, output_elements=groups * filters * positions,
-                input_bits=one([*range(1, 17), 24, 32, 56]), weight_bits=one([*range(1, 17), 24, 32, 56]), output_bits=one([1, 3, 8, 32]),
+                groups=groups,
+                filters=filters,
+                reduction=channels * kernel,
+                kernel=kernel,
+                positions=positions,
+                input_elements=groups * inputs,
+                weight_elements=groups * filters * channels * kernel,
+                output_elements=groups * filters * positions,
+                input_bits=one([*range(1, 17), 24, 32, 56]),
+                weight_bits=one([*range(1, 17), 24, 32, 56]),
+                output_bits=one([1, 3, 8, 32]),
                 fused_read_bits=fused,
             )
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -262,7 +271,7 @@ def test_numbers_given_as_a_column_equal_single_machines(machine: Any, network: 
 
 def test_the_gradient_reaches_the_machine(machine: Any, network: Network) -> None:
     for owner in (machine, machine.memory):
-        specs = {spec.name: torch.tensor([[float(getattr(owner, spec.name))]], dtype=torch.float64).requires_grad_() for spec in fields(owner) if "unit" in spec.metadata}  # fmt: skip
+        specs = {name: torch.tensor([[float(value)]], dtype=torch.float64, requires_grad=True) for name, value in numbers(owner).items()}
         changed = replace(owner, **specs)
         made = changed if owner is machine else replace(machine, memory=changed)
         cost = simulate(network, uniform(network, 8, 8), made)
@@ -295,7 +304,7 @@ def check_contract(cycles: list[float], slopes: list[float], start: int) -> int:
     to be inside of, and the first value is left out.
     """
     boundaries = [i for i in range(len(cycles) - 1) if cycles[i + 1] > cycles[i]]
-    for before, here in zip(boundaries, boundaries[1:], strict=False):
+    for before, here in pairwise(boundaries):
         difference = (cycles[here] - cycles[before]) / (here - before)
         assert slopes[here] == pytest.approx(difference, rel=1e-12), f"at {here + start}"
     if not boundaries or boundaries[0] > 0:
@@ -356,10 +365,8 @@ def test_more_bits_or_channels_never_cost_less(name: str, seed: int, machine: Ac
     network = zoo(name, width=0.5)
     cost = simulate(network, steps_up(network, pick(random_compressions(network, 1, seed), 0)), machine).per_layer
     dram = cost.traffic_bits["dram_read"] + cost.traffic_bits["dram_write"]
-    compared = {
-        "macs": cost.macs, "bops": cost.bops, "cycles": cost.cycles, "compute_cycles": cost.compute_cycles, "dram": dram,
-        "compute_pj": cost.energy_pj["compute"], "dram_pj": cost.energy_pj["dram"], "weights": cost.weight_bits, "peak": cost.activation_bits,
-    }  # fmt: skip
+    compared = {name: getattr(cost, name) for name in ("macs", "bops", "cycles", "compute_cycles", "weight_bits", "activation_bits")}
+    compared |= {"dram": dram, "compute_pj": cost.energy_pj["compute"], "dram_pj": cost.energy_pj["dram"]}
     compared |= {name: cost.traffic_bits[name] for name in ("input_buffer_read", "weight_buffer_read", "output_buffer_write")}
     for quantity, tensor in compared.items():
         allowed = tensor[:1] * (1 - 1e-12) if quantity.endswith("_pj") or quantity == "cycles" else tensor[:1]
@@ -383,7 +390,8 @@ def test_no_channels_stay_finite(machine: Accelerator, network: Network) -> None
         cost = simulate(network, Compression(*(tensor.requires_grad_() for tensor in tensors)), machine)
         (cost.energy_pj + cost.cycles).backward()
         for tensor in (*per_layer(cost.per_layer).values(), *(tensor.grad for tensor in tensors)):
-            assert tensor is not None and bool(tensor.isfinite().all())
+            assert tensor is not None
+            assert bool(tensor.isfinite().all())
 
 
 def test_execution_has_the_shape_of_the_work(machine: Accelerator, work_of) -> None:  # type: ignore[no-untyped-def]

@@ -31,7 +31,8 @@ def test_unite_freezes_what_does_not_line_up() -> None:
         coupling = Coupling()
         a, b = coupling.new(first[0]), coupling.new(second[0])
         coupling.unite(((a, first[1]),), ((b, second[1]),), "add")
-        assert coupling.frozen(a) and coupling.frozen(b)
+        assert coupling.frozen(a)
+        assert coupling.frozen(b)
         assert coupling.find(a) != coupling.find(b)
         assert coupling.resolve([("x", ((a, 1),))])[1][0].reasons == ("add of differently grouped channels",)
 

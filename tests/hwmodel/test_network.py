@@ -99,10 +99,8 @@ def test_operands_and_widths_by_hand(zoo) -> None:  # type: ignore[no-untyped-de
 
 
 def test_a_shared_weight_has_one_owner() -> None:
-    network = Network(
-        (layer("a", "input"), *(layer(name, inputs=("a",), weight="w", weight_part=part) for name, part in (("b", ""), ("c", ""), ("d", "1")))),
-        (), COVERAGE,
-    )  # fmt: skip
+    users = (layer(name, inputs=("a",), weight="w", weight_part=part) for name, part in (("b", ""), ("c", ""), ("d", "1")))
+    network = Network((layer("a", "input"), *users), (), COVERAGE)
     assert network.weight_owner.tolist() == [0, 1, 1, 3]
     assert network.stores_weight.tolist() == [0, 1, 0, 1]
 
@@ -117,7 +115,7 @@ def test_names() -> None:
     network = Network((layer("image", "input"), layer("conv1", inputs=("image",))), (), COVERAGE)
     assert network.index("conv1") == 1
     assert network.select(["conv1"]).tolist() == [0, 1]
-    with pytest.raises(InputError, match="no layer is named 'conv_1'; did you mean 'conv1'?"):
+    with pytest.raises(InputError, match=r"no layer is named 'conv_1'; did you mean 'conv1'\?"):
         network.index("conv_1")
 
 

@@ -54,8 +54,12 @@ def test_a_convolution_is_one_row_with_all_that_is_fused(traced) -> None:  # typ
 
 @pytest.mark.parametrize(
     ("layer", "shape", "macs"),
-    [(nn.Conv1d(3, 4, 3), (1, 3, 8), 4 * 3 * 3 * 6), (nn.Conv3d(3, 4, 3), (1, 3, 4, 4, 4), 4 * 3 * 27 * 8), (nn.Conv2d(3, 4, 3, padding="same"), (1, 3, 8, 8), 4 * 27 * 64)],
-)  # fmt: skip
+    [
+        (nn.Conv1d(3, 4, 3), (1, 3, 8), 4 * 3 * 3 * 6),
+        (nn.Conv2d(3, 4, 3, padding="same"), (1, 3, 8, 8), 4 * 27 * 64),
+        (nn.Conv3d(3, 4, 3), (1, 3, 4, 4, 4), 4 * 3 * 27 * 8),
+    ],
+)
 def test_convolutions_of_any_rank(layer: nn.Module, shape: tuple[int, ...], macs: int) -> None:
     assert hwmodel.macs(trace(layer, (torch.zeros(shape),))) == macs
 
@@ -331,7 +335,8 @@ def test_a_concatenation_writes_nothing_and_shares_one_width(traced) -> None:  #
     assert row(network, "c").in_groups == (("a", 1), ("b", 1))
     assert (row(network, "a").width_of, row(network, "b").width_of) == ("a", "a")
     assert row(network, "b").signed, "one quantizer serves both parts, and one of them is signed"
-    assert group(network, "a").prunable and group(network, "b").prunable
+    assert group(network, "a").prunable
+    assert group(network, "b").prunable
 
 
 def test_a_concatenation_along_positions_couples_channels(traced) -> None:  # type: ignore[no-untyped-def]

@@ -164,7 +164,9 @@ def test_an_operator_without_a_rule_is_named(function, parts, names, function_mo
         trace(model, (image(),))
     message = str(raised.value)
     assert message.startswith(f"no cost rule for {', '.join(f'{name} (x1)' for name in names)};")
-    assert "hwmodel.register" in message and "on_unknown='warn'" in message and "\n" not in message
+    assert "hwmodel.register" in message
+    assert "on_unknown='warn'" in message
+    assert "\n" not in message
     with pytest.warns(UserWarning, match=f"no cost rule for {names[0]}"):
         network = trace(model, (image(),), on_unknown="warn")
     assert network.coverage.unknown == dict.fromkeys(names, 1)

@@ -1,0 +1,277 @@
+"""The command `hwmodel`: what it prints, and that every mistake is one line and status 2."""
+
+import csv
+import importlib.metadata
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwmodel import Compression, available, load_accelerator, simulate, uniform
+from hwmodel.cli import machines, main, models
+
+
+@pytest.fixture
+def hwmodel(monkeypatch, capsys, tmp_path):  # type: ignore[no-untyped-def]
+    """`hwmodel("simulate", …)`: status, stdout and stderr, run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hwmodel", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        return exited.value.code, *capsys.readouterr()
+
+    return run
+
+
+# ---- simulate --------------------------------------------------------------------------------------------------------
+
+
+def test_simulate_prints_layers_and_totals(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    status, out, err = hwmodel("simulate", "resnet18", "-a", "bitfusion", "--weight-bits", "8", "--activation-bits", "8")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert any(line.split()[:4] == ["layer4.1.conv2", "conv", "512", "→"] for line in lines)
+    total = next(line for line in lines if line.split()[:1] == ["total"]).split()
+    assert total[1:3] == ["1,814.073", "116.101"]
+    for text in (
+        "1.814 G",
+        "116.1 G (6.25 % of 32-bit)",
+        "4.681 M = 9.361 ms at 500 MHz",
+        "compute 14.3 %",
+        "dram 78.3 %",
+        "11.68 MB",
+        "1.004 MB",
+    ):
+        assert text in out, text
+    numbers = [
+        line.rindex(".") for line in lines if line.split()[1:2] in (["conv"], ["pool"]) and line.rstrip().endswith(("compute", "dram"))
+    ]
+    assert len(set(numbers)) == 1, "the points of a column stand below each other"
+
+
+def test_simulate_json_and_csv_equal_the_library(hwmodel, zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("kws")
+    cost = simulate(network, uniform(network, 4, 5, input_bits=6, first_last_bits=7), load_accelerator("loom"))
+    arguments = ("simulate", "kws", "-a", "loom", "--weight-bits=4", "--activation-bits=5", "--input-bits=6", "--first-last-bits=7")
+    status, out, err = hwmodel(*arguments, "--json")
+    assert (status, err) == (0, "")
+    content = json.loads(out)
+    assert set(content) == {"totals", "layers"}
+    assert {name: content["totals"][name] for name in cost.totals()} == cost.totals()
+    assert content["totals"]["milliseconds"] == cost.milliseconds.item()
+    assert content["totals"]["compute_pj"] == cost.per_layer.energy_pj["compute"].sum().item()
+    assert [layer["layer"] for layer in content["layers"]] == [layer.name for layer in network.layers]
+    assert content["layers"][0]["weight_bits"] is None
+    status, out, _ = hwmodel(*arguments, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [float(row["cycles"]) for row in rows] == cost.per_layer.cycles.tolist()
+
+
+def test_defaults_are_8_bits(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    eight = hwmodel("simulate", "kws", "-a", "loom", "--weight-bits", "8", "--activation-bits", "8", "--input-bits", "8", "--json")
+    assert hwmodel("simulate", "kws", "-a", "loom", "--json") == eight
+
+
+def test_the_network_can_be_changed(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    _, out, _ = hwmodel("simulate", "lenet5", "-a", "loom", "--width", "0.5", "--num-classes", "7", "--input-shape", "3, 32, 32", "--json")
+    layers = {layer["layer"]: layer for layer in json.loads(out)["layers"]}
+    assert (layers["conv1"]["in_channels"], layers["conv1"]["out_channels"], layers["fc2"]["out_channels"]) == (3, 16, 7)
+
+
+def test_a_compression_file_is_what_to_names_writes(hwmodel, zoo, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("kws")
+    compression = Compression.from_names(network, {"fc1": {"weight_bits": 3, "activation_bits": 5}}, {"fc1": 100})
+    (tmp_path / "spec.json").write_text(json.dumps(compression.to_names(network)), encoding="utf-8")
+    status, out, _ = hwmodel("simulate", "kws", "-a", "loom", "--compression", "spec.json", "--json")
+    assert status == 0
+    assert json.loads(out)["totals"]["bops"] == simulate(network, compression, load_accelerator("loom")).bops
+
+
+def test_a_factory_of_the_users_own(hwmodel, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_little_net.py").write_text(
+        "from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Linear(4, 2))\n", encoding="utf-8"
+    )
+    status, out, _ = hwmodel("simulate", "my_little_net:net", "-a", "loom", "--input-shape", "4", "--json")
+    assert (status, json.loads(out)["totals"]["macs"]) == (0, 8)
+    status, _, err = hwmodel("simulate", "my_little_net:net", "-a", "loom", "--input-shape", "4", "--width", "0.5")
+    assert (status, err) == (
+        2,
+        "error: width 0.5 cannot be given to 'my_little_net:net', its factory decides; allowed: a name of the zoo\n",
+    )
+
+
+def test_a_profile_by_path(hwmodel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "mine.yaml").write_text(
+        available()["loom"].read_text(encoding="utf-8").replace("name: loom", "name: mine"), encoding="utf-8"
+    )
+    status, out, _ = hwmodel("simulate", "kws", "-a", "mine.yaml")
+    assert status == 0
+    assert out.startswith("kws on mine")
+
+
+# ---- the other commands ----------------------------------------------------------------------------------------------
+
+
+def test_compare_has_a_row_for_each_machine(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    arguments = ("compare", "resnet8", "-a", "bitfusion", "-a", "loom")
+    status, out, err = hwmodel(*arguments)
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines() if line.split()[:1] in (["bitfusion"], ["loom"])] == ["bitfusion", "loom"]
+    rows = json.loads(hwmodel(*arguments, "--json")[1])
+    assert [row["accelerator"] for row in rows] == ["bitfusion", "loom"]
+    one = json.loads(hwmodel("simulate", "resnet8", "-a", "loom", "--json")[1])["totals"]
+    assert {name: rows[1][name] for name in one} == one
+    table = list(csv.DictReader(io.StringIO(hwmodel(*arguments, "--csv")[1])))
+    assert [float(row["energy_pj"]) for row in table] == [row["energy_pj"] for row in rows]
+
+
+def test_groups_says_what_can_be_pruned_and_why_not(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = hwmodel("groups", "resnet8")
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[1:]}
+    assert status == 0
+    assert rows["conv1"] == ["conv1", "16", "yes", "add"]
+    assert rows["fc"] == ["fc", "10", "no", "output", "of", "the", "network"]
+
+
+def test_accelerators_lists_every_profile(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = hwmodel("accelerators")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == list(available())
+    assert "Loom LM1b (DAC 2018)" in out
+
+
+def test_check_prints_every_number(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    status, out, err = hwmodel("check", "loom")
+    assert (status, err) == (0, "")
+    clock = next(line for line in out.splitlines() if "numbers.clock_mhz" in line).split()
+    assert clock[1:4] == ["980", "MHz", "assumption"]
+    assert f"OK: loom, a bit_serial machine, from {available()['loom']}" in " ".join(out.split())
+    assert sum(line.split()[0].startswith(("numbers.", "memory.")) for line in out.splitlines() if line.strip()) == 8 + 14
+
+
+def test_a_new_accelerator_is_a_copy_that_is_never_overwritten(hwmodel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = hwmodel("new-accelerator", "mine", "--like", "loom")
+    path = tmp_path / "mine.yaml"
+    assert (status, out) == (0, "wrote mine.yaml; edit its numbers and sources, then: hwmodel check mine.yaml\n")
+    assert path.read_text(encoding="utf-8") == available()["loom"].read_text(encoding="utf-8").replace("name: loom", "name: mine")
+    assert hwmodel("check", "mine.yaml")[0] == 0
+    path.write_text("edited", encoding="utf-8")
+    assert hwmodel("new-accelerator", "mine", "--like", "loom") == (
+        2,
+        "",
+        "error: mine.yaml exists and is not overwritten; give another --out\n",
+    )
+    assert path.read_text(encoding="utf-8") == "edited"
+    assert hwmodel("new-accelerator", "true", "--like", "bitfusion", "--out", "other.yml")[0] == 0
+    assert load_accelerator(str(tmp_path / "other.yml")).name == "true"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.yaml", "other.yml"]
+
+
+def test_version_and_help(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = hwmodel("--version")
+    try:
+        expected = f"hwmodel {importlib.metadata.version('djpq')}"
+    except importlib.metadata.PackageNotFoundError:
+        expected = "hwmodel (not installed)"
+    assert (status, out.strip()) == (0, expected)
+    for arguments in ((), ("--help",)):
+        status, out, _ = hwmodel(*arguments)
+        assert status == 0
+        assert all(
+            name in out for name in ("simulate", "compare", "groups", "accelerators", "check", "new-accelerator", "--install-completion")
+        )
+
+
+def test_names_complete() -> None:
+    assert models("res") == ["resnet8", "resnet20", "resnet18"]
+    assert machines("bit") == ["bitfusion", "bitfusion_physical"]
+    assert machines("") == list(available())
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+
+SPECS = {
+    "text.json": "not json",
+    "list.json": "[]",
+    "key.json": '{"bit": {}}',
+    "word.json": '{"bits": {"fc1": {"weight_bits": "four"}}}',
+    "layer.json": '{"bits": {"fc_1": {"weight_bits": 4}}}',
+    "width.json": '{"bits": {"fc1": {"weight_bits": 99}}}',
+    "nan.json": '{"bits": {"fc1": {"weight_bits": NaN}}}',
+    "group.json": '{"bits": {}, "kept": {"fc1": 1000}}',
+    "frozen.json": '{"bits": {}, "kept": {"fc3": 3}}',
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("simulate", "Missing argument"),
+        ("simulate kws", "Missing option '--accelerator'"),
+        ("simulat kws", "No such command 'simulat'"),
+        ("simulate kws -a loom --weigth-bits 4", "No such option: --weigth-bits"),
+        ("simulate kws -a loom --weight-bits four", "Invalid value for '--weight-bits'"),
+        ("simulate kws -a loom --weight-bits 0", "weight_bits is 0.0; the range is 1 to 64"),
+        ("simulate kws -a loom --activation-bits 65", "activation_bits is 65.0; the range is 1 to 64"),
+        ("simulate kws -a loom --weight-bits nan", "weight_bits is nan; the range is 1 to 64"),
+        ("simulate kws -a loom --first-last-bits -1", "first_last_bits is -1.0; the range is 1 to 64"),
+        ("simulate resnt8 -a loom", "unknown model 'resnt8', known: lenet5"),
+        ("simulate net.onnx -a loom", "cannot read net.onnx: ONNX import is not available yet"),
+        ("simulate no_such_package:net -a loom", "cannot load model 'no_such_package:net'"),
+        ("simulate kws -a lom", "unknown accelerator 'lom'; did you mean 'loom'?"),
+        ("simulate kws -a nowhere.yaml", "no accelerator profile at nowhere.yaml"),
+        ("simulate kws -a broken.yaml", "broken.yaml:1: not valid YAML"),
+        ("simulate kws -a loom --csv --json", "--csv and --json exclude each other"),
+        ("simulate lenet5 -a loom --input-shape 3,x", "--input-shape is '3,x'; it must be positive sizes"),
+        ("simulate lenet5 -a loom --input-shape 3,0,0", "--input-shape is '3,0,0'; it must be positive sizes"),
+        ("simulate lenet5 -a loom --input-shape 3,28", "lenet5 cannot take inputs of shape (3, 28)"),
+        ("simulate lenet5 -a loom --input-shape 3,2,2", "image_size 2 is out of range"),
+        ("simulate kws -a loom --num-classes 0", "num_classes 0 is out of range"),
+        ("simulate kws -a loom --width 0", "width 0.0 is out of range"),
+        ("simulate kws -a loom --compression nowhere.json", "No such file or directory: nowhere.json"),
+        ("simulate kws -a loom --compression key.json --weight-bits 4", "--compression and widths exclude each other"),
+        ("simulate kws -a loom --compression text.json", "text.json: invalid JSON: expected"),
+        ("simulate kws -a loom --compression list.json", "list.json: input should be an object"),
+        ("simulate kws -a loom --compression key.json", "key.json: bit: extra inputs are not permitted"),
+        ("simulate kws -a loom --compression word.json", "word.json: bits.fc1.weight_bits: input should be a valid number"),
+        ("simulate kws -a loom --compression layer.json", "layer.json: no layer is named 'fc_1'; did you mean 'fc1'?"),
+        ("simulate kws -a loom --compression width.json", "width.json: layer fc1: weight_bits is 99.0; the range is 1 to 64"),
+        ("simulate kws -a loom --compression nan.json", "nan.json: layer fc1: weight_bits is nan; the range is 1 to 64"),
+        ("simulate kws -a loom --compression group.json", "group.json: group fc1 keeps 1000.0 channels; the range is 1 to 256"),
+        ("simulate kws -a loom --compression frozen.json", "frozen.json: group fc3 keeps 3.0 of 29 channels; it must keep all"),
+        ("compare kws", "Missing option '--accelerator'"),
+        ("compare kws -a loom -a lom", "unknown accelerator 'lom'"),
+        ("groups resnt8", "unknown model 'resnt8'"),
+        ("check lom", "unknown accelerator 'lom'"),
+        ("check broken.yaml", "broken.yaml:1: not valid YAML"),
+        ("new-accelerator mine", "Missing option '--like'"),
+        ("new-accelerator mine --like lom", "unknown accelerator 'lom'"),
+        ("new-accelerator my.machine --like loom", "name 'my.machine' is not allowed; it must be letters"),
+        ("new-accelerator mine --like loom --out mine.txt", "--out is mine.txt; a profile ends in .yaml"),
+        ("new-accelerator mine --like loom --out no/such/mine.yaml", "cannot write no/such/mine.yaml: there is no folder no/such"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(arguments: str, message: str, hwmodel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name, text in {**SPECS, "broken.yaml": "name: a: b"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    status, out, err = hwmodel(*arguments.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {message}"), err
+    assert err.count("\n") == 1
+
+
+def test_a_process_of_its_own_shows_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "hwmodel.cli", "simulate", "kws", "-a", "lom"], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: unknown accelerator 'lom'")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,120 @@
+"""Costs against published counts and closed forms, and what a cost holds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import hwmodel
+from hwmodel import Compression, bops, full_precision, load_accelerator, macs, simulate, uniform
+
+REFERENCE = pd.read_csv(Path(__file__).parents[1] / "reference" / "bops.csv")
+
+
+@pytest.mark.parametrize(
+    "row", REFERENCE.to_dict("records"), ids=lambda row: f"{row['network']}-{row['weight_bits']}-{row['activation_bits']}"
+)
+def test_published_bops(row, zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo(row["network"])
+    edge = None if pd.isna(row["first_last_bits"]) else row["first_last_bits"]
+    compression = uniform(network, row["weight_bits"], row["activation_bits"], input_bits=row["input_bits"], first_last_bits=edge)
+    assert abs(bops(network, compression) / 1e9 - row["gbops"]) <= row["tolerance"]
+
+
+def test_the_reference_names_its_sources() -> None:
+    assert len(REFERENCE) >= 5
+    assert REFERENCE["source"].str.len().min() > 20
+
+
+@pytest.mark.parametrize(("name", "exact"), [("resnet18", 1_857_611_104_256), ("mobilenetv2", 307_992_854_528), ("vgg7", 630_699_589_632)])
+def test_full_precision_is_exact(name: str, exact: int, zoo) -> None:  # type: ignore[no-untyped-def]
+    assert bops(zoo(name), full_precision(zoo(name))) == exact == 1024 * macs(zoo(name))
+
+
+def test_resnet18_at_3_bits_in_closed_form(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet18")
+    edges = 64 * 147 * 112**2 + 512_000
+    assert bops(network, uniform(network, 3, 3, input_bits=32, first_last_bits=32)) == (macs(network) - edges) * 9 + edges * 1024
+
+
+def test_the_example_of_the_convention() -> None:
+    network = hwmodel.trace(torch.nn.Conv2d(16, 32, 3, padding=1), (torch.zeros(1, 16, 8, 8),))
+    assert macs(network) == 294_912
+    assert bops(network, uniform(network, 4, 4, input_bits=8)) == 9_437_184
+    for number in ("294,912", "9,437,184"):
+        assert number in str(hwmodel.cost.__doc__)
+
+
+def test_macs_of_a_compression(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("kws")
+    assert macs(network) == 172_800
+    assert macs(network, Compression.from_names(network, {}, {"fc1": 128})) == 390 * 128 + 128 * 256 + 256 * 29
+
+
+# ---- what a cost holds -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cost(zoo):  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    return simulate(network, uniform(network, 4, 5), load_accelerator("bitfusion"))
+
+
+def test_totals_are_sums_over_layers(cost) -> None:  # type: ignore[no-untyped-def]
+    layers = cost.per_layer
+    assert (cost.machine, cost.clock_mhz) == ("bitfusion", 500)
+    assert cost.macs == layers.macs.sum() == macs(cost.network)
+    assert cost.bops == layers.bops.sum() == bops(cost.network, cost.compression)
+    assert cost.cycles == torch.maximum(layers.compute_cycles, layers.dram_cycles).sum()
+    assert cost.energy_pj.item() == pytest.approx(sum(energy.sum().item() for energy in layers.energy_pj.values()), rel=1e-14)
+    assert cost.milliseconds == cost.cycles / 500e3
+    assert cost.totals() == {
+        "macs": cost.macs, "bops": cost.bops, "cycles": cost.cycles, "energy_pj": cost.energy_pj, "weight_bits": cost.weight_bits,
+        "peak_activation_bits": cost.peak_activation_bits,
+    }  # fmt: skip
+    assert all(isinstance(value, float) for value in cost.totals().values())
+
+
+def test_footprints_by_hand(cost, zoo) -> None:  # type: ignore[no-untyped-def]
+    model, _ = hwmodel.zoo.load_model("resnet8")
+    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
+    assert cost.weight_bits == 4 * weights
+    assert cost.peak_activation_bits == 3 * 16 * 1024 * 5, "the stream, the inner tensor and the result of the first block"
+    vgg7 = zoo("vgg7")
+    assert simulate(vgg7, uniform(vgg7, 8, 8), load_accelerator("loom")).peak_activation_bits == 2 * 128 * 1024 * 8
+
+
+def test_a_shared_weight_is_stored_once(function_model) -> None:  # type: ignore[no-untyped-def]
+    model = function_model(lambda m, x: m.a(m.a(x).relu()), a=torch.nn.Linear(4, 4))
+    network = hwmodel.trace(model, (torch.zeros(1, 4),))
+    cost = simulate(network, uniform(network, 3, 8), load_accelerator("loom"))
+    assert (cost.macs, cost.weight_bits) == (32, 16 * 3)
+
+
+def test_time_on_machines_of_several_clocks(zoo) -> None:  # type: ignore[no-untyped-def]
+    network, loom = zoo("kws"), load_accelerator("loom")
+    clocks = torch.tensor([[980.0], [490.0]], dtype=torch.float64)
+    many = simulate(network, uniform(network, 4, 4), replace(loom, clock_mhz=clocks))  # type: ignore[type-var]
+    one = simulate(network, uniform(network, 4, 4), loom)
+    assert many.milliseconds.tolist() == [one.milliseconds.item(), 2 * one.milliseconds.item()]
+
+
+def test_gradients_reach_widths_and_channels(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    start = uniform(network, 8, 8)
+    learned = Compression(*(tensor.clone().requires_grad_() for tensor in (start.weight_bits, start.activation_bits, start.kept_channels)))
+    simulate(network, learned, load_accelerator("loom")).energy_pj.backward()
+    for tensor, owns in ((learned.weight_bits, network.stores_weight), (learned.kept_channels, network.group_channels)):
+        assert tensor.grad is not None
+        assert bool((tensor.grad[owns > 0] > 0).all())
+
+
+def test_configurations_of_more_than_one_axis(zoo) -> None:  # type: ignore[no-untyped-def]
+    network, loom = zoo("kws"), load_accelerator("loom")
+    four = uniform(network, 4, 4)
+    grid = replace(four, weight_bits=torch.arange(1.0, 7.0, dtype=torch.float64).view(2, 3, 1).expand(2, 3, len(network.layers)))
+    cost = simulate(network, grid, loom)
+    assert cost.cycles.shape == cost.bops.shape == cost.weight_bits.shape == (2, 3)
+    assert cost.cycles[1, 0] == simulate(network, uniform(network, 4, 4), loom).cycles

@@ -1,0 +1,66 @@
+"""The table of a cost: one row per layer whose columns add up to the totals."""
+
+import pytest
+import torch
+
+from hwmodel import Compression, InputError, load_accelerator, simulate, table, uniform
+
+
+@pytest.fixture
+def cost(zoo):  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    return simulate(network, uniform(network, 4, 5, first_last_bits=8), load_accelerator("bitfusion"))
+
+
+def test_columns_add_up_to_the_totals(cost) -> None:  # type: ignore[no-untyped-def]
+    frame = table(cost)
+    for column, total in (("macs", cost.macs), ("bops", cost.bops), ("stored_weight_bits", cost.weight_bits)):
+        assert frame[column].sum() == total
+    assert frame["cycles"].sum() == pytest.approx(cost.cycles.item(), rel=1e-14)
+    assert frame[["compute_pj", "buffer_pj", "dram_pj"]].to_numpy().sum() == pytest.approx(cost.energy_pj.item(), rel=1e-12)
+    assert frame["dram_bits"].sum() == (cost.per_layer.traffic_bits["dram_read"] + cost.per_layer.traffic_bits["dram_write"]).sum()
+
+
+def test_rows_say_what_a_layer_is(cost) -> None:  # type: ignore[no-untyped-def]
+    rows = table(cost).set_index("layer")
+    assert rows.index.tolist() == [layer.name for layer in cost.network.layers]
+    first, pool, last = rows.loc["conv1"], rows.loc["avgpool"], rows.loc["fc"]
+    assert first[["kind", "in_channels", "out_channels", "input_bits", "weight_bits", "output_bits"]].tolist() == ["conv", 3, 16, 8, 8, 5]
+    assert last[["input_bits", "weight_bits"]].tolist() == [8, 8]
+    assert pool[["macs", "bops", "compute_pj"]].tolist() == [0, 0, 0]
+    assert rows["weight_bits"].isna().tolist() == [not layer.computes for layer in cost.network.layers]
+
+
+def test_the_bound_names_the_slower_part(cost) -> None:  # type: ignore[no-untyped-def]
+    rows, layers = table(cost).set_index("layer"), cost.per_layer
+    assert set(rows["bound"]) == {"compute", "dram"}
+    for i, bound in enumerate(rows["bound"]):
+        assert bound == ("compute" if layers.compute_cycles[i] >= layers.dram_cycles[i] else "dram")
+
+
+def test_a_layer_without_channels_costs_nothing(cost) -> None:  # type: ignore[no-untyped-def]
+    empty = Compression(cost.compression.weight_bits, cost.compression.activation_bits, torch.zeros_like(cost.compression.kept_channels))
+    assert set(table(simulate(cost.network, empty, load_accelerator("bitfusion")))["bound"]) == {"none"}
+
+
+def test_pruned_channels_show(cost) -> None:  # type: ignore[no-untyped-def]
+    pruned = Compression.from_names(cost.network, {}, {"conv1": 7})
+    rows = table(simulate(cost.network, pruned, load_accelerator("bitfusion"))).set_index("layer")
+    assert rows.loc["layer1.0.conv1", ["in_channels", "out_channels"]].tolist() == [7, 16]
+
+
+def test_a_cost_with_gradient_can_be_shown(cost) -> None:  # type: ignore[no-untyped-def]
+    compression = cost.compression
+    learned = Compression(compression.weight_bits.clone().requires_grad_(), compression.activation_bits, compression.kept_channels)
+    assert table(simulate(cost.network, learned, load_accelerator("bitfusion"))).equals(table(cost))
+
+
+def test_a_batch_has_no_table(cost) -> None:  # type: ignore[no-untyped-def]
+    batch = Compression(
+        *(
+            tensor.expand(3, -1)
+            for tensor in (cost.compression.weight_bits, cost.compression.activation_bits, cost.compression.kept_channels)
+        )
+    )
+    with pytest.raises(InputError, match=r"a table shows one configuration, this cost holds \(3,\)"):
+        table(simulate(cost.network, batch, load_accelerator("bitfusion")))
