@@ -169,7 +169,10 @@ def attach(
         raise InputError("the network was not traced from this model: their layers differ; trace the model again")
     graph, signature = program.graph_module.graph, program.graph_signature
     root: dict[str, object] = {}
-    user_modules, tensors = dict(model.named_modules()), {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    user_modules, tensors = (
+        dict(model.named_modules()),
+        {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())},
+    )
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
     parameters: dict[Node, str] = {}
     for node in list(graph.nodes):

@@ -5,6 +5,7 @@
 pruned in one stroke, since all gates start alike; one-sided control overshoots and never gives bits back.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -38,7 +39,7 @@ class Budget:
             parse_limit(name, limit)
 
     @classmethod
-    def from_mapping(cls, limits: dict[str, float | str]) -> "Budget":
+    def from_mapping(cls, limits: Mapping[str, float | str]) -> "Budget":
         """Build from a plan's mapping; InputError names an unknown key."""
         known = [f.name for f in fields(cls)]
         for name in limits:

@@ -29,7 +29,9 @@ from .sweep import Entry, read_plan, run_entry
 from .sweep.local import sweep as run_sweep
 from .sweep.plan import Plan, Pretraining, validated
 
-app = typer.Typer(help="Compress networks to a budget on a machine, by differentiable joint pruning and quantization.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Compress networks to a budget on a machine, by differentiable joint pruning and quantization.", pretty_exceptions_enable=False
+)
 plan_app = typer.Typer(help="Look at plans.", pretty_exceptions_enable=False)
 app.add_typer(plan_app, name="plan")
 UNITS = {"bops": "BOP", "macs": "MAC", "cycles": "cycles", "energy_pj": "J", "weight_bits": "bit", "peak_activation_bits": "bit"}
@@ -55,9 +57,13 @@ def start(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def train(
-    network: Annotated[str, typer.Argument(help=f"Name in the zoo ({', '.join(ZOO)}) or package.module:factory.", autocompletion=complete(ZOO))],
+    network: Annotated[
+        str, typer.Argument(help=f"Name in the zoo ({', '.join(ZOO)}) or package.module:factory.", autocompletion=complete(ZOO))
+    ],
     data: Annotated[str, typer.Option(help=f"One of {', '.join(DATASETS)}.", autocompletion=complete(DATASETS))] = "digits",
-    accelerator: Annotated[str, typer.Option("--accelerator", "-a", help="Profile name or path.", autocompletion=complete(available()))] = "bitfusion",
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", "-a", help="Profile name or path.", autocompletion=complete(available()))
+    ] = "bitfusion",
     bops: Annotated[str | None, typer.Option(help="Limit, absolute or as 2% of the 32-bit network.")] = None,
     macs: Annotated[str | None, typer.Option(help="Limit.")] = None,
     cycles: Annotated[str | None, typer.Option(help="Limit.")] = None,
@@ -71,13 +77,20 @@ def train(
     restrict: Annotated[str | None, typer.Option(help="Allowed widths: pow2 for 2,4,8, or a list such as 2,4,6.")] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the network.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
-    settings: Annotated[str | None, typer.Option(help='More settings as JSON, e.g. \'{"gamma": 1e-5}\'.')] = None,
+    settings: Annotated[str | None, typer.Option(help="More settings as JSON, e.g. '{\"gamma\": 1e-5}'.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of runs to write to.")] = Path("runs"),
 ) -> None:
     """Train a float network, compress it to a budget, and write the run's folder."""
-    given = {"bops": bops, "macs": macs, "cycles": cycles, "energy_pj": energy_pj, "weight_bits": weight_bits, "peak_activation_bits": peak_activation_bits}
-    limits = {name: value for name, value in given.items() if value is not None}
+    given = {
+        "bops": bops,
+        "macs": macs,
+        "cycles": cycles,
+        "energy_pj": energy_pj,
+        "weight_bits": weight_bits,
+        "peak_activation_bits": peak_activation_bits,
+    }
+    limits: dict[str, float | str] = {name: value for name, value in given.items() if value is not None}
     Budget.from_mapping(limits)
     chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     if restrict:

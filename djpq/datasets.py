@@ -75,9 +75,7 @@ class Data:
         pair: tuple[Tensor, Tensor] = getattr(self, name)
         return pair
 
-    def batches(
-        self, split: str, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, split: str, batch_size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one pass over a split: in order to evaluate, shuffled by `generator` to train.
 
         Training leaves out a last batch of one sample, which batch norm cannot normalise.

@@ -115,9 +115,7 @@ def _draw(rows: pd.DataFrame, column: str, colours: dict[str, str], markers: dic
 def _draw_method(axes: Axes, part: pd.DataFrame, right: float, colour: str, marker: str) -> None:
     best = part[part["on_method_front"]].drop_duplicates("cost_mean")
     x, y = best["cost_mean"].to_numpy(), 100 * best["accuracy_mean"].to_numpy()
-    axes.plot(
-        np.append(x, right), np.append(y, y[-1]), drawstyle="steps-post", color=colour, lw=1.2, alpha=0.65, zorder=2
-    )
+    axes.plot(np.append(x, right), np.append(y, y[-1]), drawstyle="steps-post", color=colour, lw=1.2, alpha=0.65, zorder=2)
     mean = part["accuracy_mean"]
     spread = 100 * np.array([mean - part["accuracy_min"], part["accuracy_max"] - mean])
     axes.errorbar(part["cost_mean"], 100 * mean, spread, fmt="none", ecolor=colour, elinewidth=1, alpha=0.7, zorder=3)
@@ -138,9 +136,7 @@ def _label(axes: Axes, column: str) -> None:
         steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=50) if decades > 0.5 else MaxNLocator(6))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:.3g} %") if unit == "%" else EngFormatter(unit)
-    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g} %") if unit == "%" else EngFormatter(unit))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel(name, labelpad=6)
     axes.set_ylabel("Test accuracy, %", labelpad=6)

@@ -8,6 +8,7 @@ pruned model, traced again, costs exactly what training promised.
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -188,7 +189,8 @@ def pruned_model(compressible: CompressibleModel, fixed: GraphModule) -> GraphMo
     for node in list(module.graph.nodes):
         if node.op == "call_module" and str(node.target) in sites:
             scale, site = modules[str(node.target)], sites[str(node.target)]
-            assert isinstance(scale, ChannelScale) and isinstance(site, GateSite)
+            assert isinstance(scale, ChannelScale)
+            assert isinstance(site, GateSite)
             stay = indices(site.pieces, kept, channels)
             factor = scale.factor if stay is None else scale.factor.index_select(site.axis, stay)
             scale.factor = factor
@@ -246,12 +248,12 @@ def use_plain_layers(module: GraphModule) -> None:
         if operator_name(node) == "linear":
             layer = nn.utils.skip_init(nn.Linear, tensor.shape[1], tensor.shape[0], bias=bias is not None)
         else:
-            stride, padding, dilation, groups = (*node.args[3:], *(1, 0, 1, 1)[len(node.args[3:]) :])
+            given: list[Any] = [*node.args[3:], *(1, 0, 1, 1)[len(node.args[3:]) :]]
+            stride, padding, dilation, groups = given
             if isinstance(padding, str):
                 continue
             kind, rank = LAYERS[operator_name(node)], tensor.dim() - 2
-            wide = [value if isinstance(value, int) else tuple(value) for value in (stride, padding, dilation)]
-            wide = [(value,) * rank if isinstance(value, int) else value * (rank // len(value)) for value in wide]
+            wide = [(v,) * rank if isinstance(v, int) else tuple(v) * (rank // len(v)) for v in (stride, padding, dilation)]
             layer = nn.utils.skip_init(
                 kind, tensor.shape[1] * groups, tensor.shape[0], tuple(tensor.shape[2:]),
                 stride=wide[0], padding=wide[1], dilation=wide[2], groups=groups, bias=bias is not None,

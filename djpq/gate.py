@@ -1,9 +1,11 @@
 """Variational-information-bottleneck gates: noise on each channel whose strength says how much the channel matters.
 
 `z = mean + eps sigma`, one eps per sample and channel (VIBNet, read in source). `alpha = mean^2 / sigma^2`; a channel is removed
-where `alpha < 1`. In training the noisy gate is multiplied by `1{kept}` with the gradient of `sigmoid(log alpha)`: what is removed
-is felt at once and can come back; without it the channels of a redundant layer sink below the threshold together. The deterministic gate is `mean x 1{kept}`. Means are projected to be non-negative, since an unsigned
-quantizer follows.
+where `alpha < 1`. The deterministic gate is `mean x 1{kept}`; means are projected to be non-negative, since an unsigned quantizer
+follows.
+
+In training the noisy gate is multiplied by `1{kept}` with the gradient of `sigmoid(log alpha)`: what is removed is felt at once
+and can come back. Without it the channels of a redundant layer sink below the threshold together.
 """
 
 import torch

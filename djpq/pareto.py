@@ -100,9 +100,7 @@ def budget_text(budget: Any) -> str:
     """A budget in words: `{"bops": "2%", "energy_pj": 1.5e9}` → "bops 2%, energy_pj 1.5e+09"; "none" without one."""
     if not isinstance(budget, dict):
         return str(budget) if budget else "none"
-    limits = (
-        f"{key} {limit:g}" if isinstance(limit, int | float) else f"{key} {limit}" for key, limit in budget.items()
-    )
+    limits = (f"{key} {limit:g}" if isinstance(limit, int | float) else f"{key} {limit}" for key, limit in budget.items())
     return ", ".join(limits) or "none"
 
 

@@ -9,6 +9,7 @@ restriction is a rounding of one number; `StepForm` is the paper's, which learns
 the paper: `q_m = range`, `d = step`, `t = power`, `q_s = 0`.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -103,7 +104,7 @@ class Form(Protocol):
 
 def geometric_boundaries(widths: tuple[int, ...]) -> tuple[float, ...]:
     """Return the boundaries of rounding on a log scale; for powers of two the paper's `2^round(log2 bits)`."""
-    return tuple((low * high) ** 0.5 for low, high in zip(widths, widths[1:], strict=False))
+    return tuple((low * high) ** 0.5 for low, high in itertools.pairwise(widths))
 
 
 @dataclass(frozen=True)

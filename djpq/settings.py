@@ -28,12 +28,16 @@ class Settings(BaseModel):
     weight_lr: float = Field(default=2e-3, gt=0)
     frozen_lr: float = Field(default=2e-3, gt=0)
     gate_mean_lr: float = Field(default=2e-3, gt=0)
-    gate_lr: float | None = Field(default=None, gt=0, description="of log sigma^2; None: reaches the threshold in a tenth of the joint steps")
+    gate_lr: float | None = Field(
+        default=None, gt=0, description="of log sigma^2; None: reaches the threshold in a tenth of the joint steps"
+    )
     bits_lr: float | None = Field(default=None, gt=0, description="None: follows the ramp with room to spare, at least 0.06")
     range_lr: float = Field(default=5e-3, gt=0)
     power_lr: float = Field(default=1e-3, gt=0)
     log_variance: float = Field(default=-5.0, lt=0, description="start of log sigma^2")
-    spread: float = Field(default=4.0, ge=0, description="gates of a group start this far apart in log alpha, in the order of their importance")
+    spread: float = Field(
+        default=4.0, ge=0, description="gates of a group start this far apart in log alpha, in the order of their importance"
+    )
     gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
     beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
     temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")

@@ -2,8 +2,8 @@
 
 Widths start at their rounded values. While a limit is broken, the tensor whose real width lies furthest below its integer is
 lowered; when no width can fall, the weakest channels go. Then the tensor furthest above its integer is raised while the limits
-hold, then pairs are exchanged (one up, one down), and at last channels are given back to use the rest. All candidates of a round are priced in one batched
-call, on exact costs.
+hold, pairs are exchanged (one up, one down), and at last channels are given back, to use the rest. All candidates of a round are
+priced in one batched call, on exact costs.
 """
 
 from collections.abc import Callable
@@ -117,7 +117,6 @@ class Allocation:
             distance = (self.bits(at) - self.real).square().sum(-1)
             choice = distance.masked_fill(~enough, torch.inf).argmin() if bool(enough.any()) else use.masked_fill(~better, 0).argmax()
             self.at = at[choice]
-
 
     def regrow(self) -> None:
         """Give channels back where widths alone cannot use the limits: as many of one group as fit, those training rated next."""

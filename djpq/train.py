@@ -89,7 +89,14 @@ def steps_in(data: Data, batch_size: int) -> int:
 
 
 def pretrain(
-    model: nn.Module, data: Data, *, epochs: int = 25, batch_size: int = 100, lr: float = 6e-3, seed: int = 0, progress: Progress | None = None
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int = 25,
+    batch_size: int = 100,
+    lr: float = 6e-3,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> nn.Module:
     """Train a float model in place (Adam, one cycle) and return it."""
     generator = torch.Generator().manual_seed(seed)
@@ -264,7 +271,11 @@ def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[s
 
 
 def fine_tune(
-    compressible: CompressibleModel, data: Data, settings: Settings, generator: torch.Generator, report: Callable[[int, dict[str, float]], None]
+    compressible: CompressibleModel,
+    data: Data,
+    settings: Settings,
+    generator: torch.Generator,
+    report: Callable[[int, dict[str, float]], None],
 ) -> None:
     """Train weights and ranges with widths and channels fixed."""
     joint = settings.joint_epochs()
@@ -290,7 +301,9 @@ def fine_tune(
         report(epoch + 1, {"step": step, "loss": check_finite(loss, epoch), "cross_entropy": float(loss.detach())})
 
 
-def result_of(finished: Finished, network: Network, machine: Accelerator, data: Data, history: list[dict[str, float]], seconds: float) -> Result:
+def result_of(
+    finished: Finished, network: Network, machine: Accelerator, data: Data, history: list[dict[str, float]], seconds: float
+) -> Result:
     """Measure the finished model and gather everything in a result."""
     baseline = simulate(network, full_precision(network), machine)
     macs, full_macs = float(finished.cost.macs), float(baseline.macs)
@@ -302,5 +315,3 @@ def result_of(finished: Finished, network: Network, machine: Accelerator, data: 
         test_accuracy=accuracy(finished.model, data, "test"), saved_by_channels=channels, saved_by_bits=total - channels,
         seconds=seconds, history=history,
     )  # fmt: skip
-
-

@@ -45,11 +45,16 @@ def widest(model: nn.Module, data: Data, machine: Accelerator, budget: Budget) -
     network = trace(model, (data.train[0][:1],))
     compressible = attach(copy.deepcopy(model), network, gates=False)
     pairs = [(w, a) for w in range(2, 9) for a in range(1, 9) if abs(w - a) <= 1]
-    rows = [[float(w if q.learn_power else min(max(a, q.widths[0]), 8) if len(q.widths) > 1 else q.widths[0]) for q in compressible.quantizers] for w, a in pairs]
+    rows = [
+        [float(w if q.learn_power else min(max(a, q.widths[0]), 8) if len(q.widths) > 1 else q.widths[0]) for q in compressible.quantizers]
+        for w, a in pairs
+    ]
     limits = budget.resolve(network, machine)
     caps = torch.tensor(list(limits.values()), dtype=torch.float64)
     cost = simulate(network, compressible.compression_of(torch.tensor(rows), None), machine)
     use = (costs_of(cost, limits) / caps).amax(-1)
     if not bool((use <= 1).any()):
-        raise InputError(f"budget {budget.given()} is below what uniform widths reach: 2-bit weights, 1-bit activations use {float(use.min()):.3g} of it")
+        raise InputError(
+            f"budget {budget.given()} is below what uniform widths reach: 2-bit weights, 1-bit activations use {float(use.min()):.3g} of it"
+        )
     return pairs[int(use.masked_fill(use > 1, -1).argmax())]

@@ -23,6 +23,9 @@ function tile(name, value, ...notes) {
   return el("div", { class: "tile" }, text("div", name, "name"), text("div", value, "value"), ...notes);
 }
 
+// the class of a gain: none when it is too small to show
+const verdict = (gain, least) => (gain >= least ? "good" : gain <= -least ? "bad" : "");
+
 function tiles(run, other) {
   const note = (content, cls = "") => text("div", content, `note ${cls}`);
   const drop = run.test_accuracy - run.float_accuracy;
@@ -30,14 +33,14 @@ function tiles(run, other) {
   const accuracy = known ? [note(`${pointsText(drop)} to float`)] : [];
   if (other && !missing(other.test_accuracy)) {
     const gain = run.test_accuracy - other.test_accuracy;
-    accuracy.push(note(`${pointsText(gain)} to A`, gain >= 0 ? "good" : "bad"));
+    accuracy.push(note(`${pointsText(gain)} to A`, verdict(gain, 5e-4)));
   }
   const costs = DATA.costs.map((cost) => {
     const share = run[`${cost.key}_percent`];
     const notes = [note(missing(share) ? " " : `${percent(share)} of 32-bit`)];
     if (other && other[cost.key] > 0 && !missing(run[cost.key])) {
       const ratio = run[cost.key] / other[cost.key];
-      notes.push(note(`${factor(ratio)} A`, ratio <= 1 ? "good" : "bad"));
+      notes.push(note(`${factor(ratio)} A`, verdict(1 - ratio, 5e-3)));
     }
     return tile(cost.short ?? cost.name, costText(run[cost.key], cost), ...notes);
   });

@@ -41,7 +41,9 @@ def sweep(folder: Path, entries: list[Entry], *, workers: int | None = None, rep
         (folder / ".writable").unlink()
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
-    outcome, waiting, floats = Outcome(), {}, {}  # type: tuple[Outcome, dict[str, Entry], dict[Path, Entry]]
+    outcome = Outcome()
+    waiting: dict[str, Entry] = {}
+    floats: dict[Path, Entry] = {}
     for entry in entries:
         data = load_data(entry.data, Path(entry.data_root) if entry.data_root else None)
         name = run_name(entry, data.fingerprint)
@@ -56,8 +58,9 @@ def sweep(folder: Path, entries: list[Entry], *, workers: int | None = None, rep
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
         ready = {pool.submit(_float, folder, entry): path.stem for path, entry in floats.items()}
-        for future in as_completed(ready):
-            future.exception() or report("float", ready[future])  # a failure shows again in each run that needs it
+        for trained in as_completed(ready):
+            if trained.exception() is None:  # a failure shows again in each run that needs it
+                report("float", ready[trained])
         running: dict[Future[tuple[str, str]], str] = {pool.submit(_run, folder, entry, name): name for name, entry in waiting.items()}
         for future in as_completed(running):
             name = running[future]

@@ -66,7 +66,9 @@ class Plan(BaseModel):
         """Return every run of the plan, checked: networks, machines, methods and budgets exist."""
         for name in self.networks:
             if name not in zoo.ZOO and ":" not in name:
-                raise InputError(f"unknown network {name!r}{nearest(name, zoo.ZOO)}; known are {', '.join(zoo.ZOO)}, or package.module:factory")
+                raise InputError(
+                    f"unknown network {name!r}{nearest(name, zoo.ZOO)}; known are {', '.join(zoo.ZOO)}, or package.module:factory"
+                )
         for name in self.accelerators:
             read_profile(name)
         for name in self.methods:
@@ -108,7 +110,9 @@ def validated(model: type[Any], content: Any, where: str) -> Any:
         owner = Settings if key.startswith("settings") else Pretraining if key.startswith("pretraining") else model
         if problem["type"] == "extra_forbidden":
             name = str(problem["loc"][-1])
-            raise InputError(f"{where}: {key}: unknown key{nearest(name, owner.model_fields)}; known are {', '.join(owner.model_fields)}") from None
+            raise InputError(
+                f"{where}: {key}: unknown key{nearest(name, owner.model_fields)}; known are {', '.join(owner.model_fields)}"
+            ) from None
         if problem["type"] == "missing":
             raise InputError(f"{where}: {key} is missing") from None
         message = problem["msg"]

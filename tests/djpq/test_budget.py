@@ -18,7 +18,9 @@ def attached():  # type: ignore[no-untyped-def]
     return attach(model, hwmodel.trace(model, (torch.rand(1, 1, 8, 8),)))
 
 
-@pytest.mark.parametrize(("limit", "expected"), [("2%", (0.02, True)), (5e6, (5e6, False)), ("1e6", (1e6, False)), (" 0.5 %", (0.005, True))])
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("2%", (0.02, True)), (5e6, (5e6, False)), ("1e6", (1e6, False)), (" 0.5 %", (0.005, True))]
+)
 def test_parse(limit: float | str, expected: tuple[float, bool]) -> None:
     assert parse_limit("bops", limit) == expected
 

@@ -85,7 +85,9 @@ def test_a_run_is_reproduced_bit_for_bit(plan, tmp_path: Path) -> None:  # type:
 
 
 def test_a_broken_method_leaves_its_trace(plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "broken.py").write_text("def compress(model, data, machine, budget=None, settings=None, *, progress=None):\n    raise KeyError('inside')\n")
+    (tmp_path / "broken.py").write_text(
+        "def compress(model, data, machine, budget=None, settings=None, *, progress=None):\n    raise KeyError('inside')\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     entries = read_plan(plan(PLAN.replace("[djpq, benchmarks.methods.uniform]", "[broken]"))).entries()
