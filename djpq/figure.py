@@ -91,7 +91,7 @@ def _draw(rows: pd.DataFrame, column: str, colours: dict[str, str], markers: dic
     axes.set_xlim(rows["cost_min"].min() / 1.25, rows["cost_max"].max() * 1.25)
     right = axes.get_xlim()[1]
     for (method, machine), part in rows.groupby(["method", "accelerator"]):
-        _draw_method(axes, part, right, colours[method], markers[machine])
+        _draw_method(axes, part, right, colours[str(method)], markers[str(machine)])
     _label(axes, column)
     shown = [
         {name: look for name, look in style.items() if name in set(rows[key])}

@@ -27,6 +27,7 @@ from .trace import trace
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
+FULL_TABLE = 115  # columns of a terminal that hold every column of the table by layer
 app = typer.Typer(
     help="Price a compressed network on an accelerator: MACs, BOPs, cycles, energy and memory.", pretty_exceptions_enable=False
 )
@@ -165,22 +166,26 @@ def operands(row: Mapping[Any, Any]) -> str:
     return f"{row['input_bits']:g} x {weight}"
 
 
-def layer_table(frame: pd.DataFrame, title: str) -> Table:
-    """Return the table by layer, with a row of totals."""
+def layer_table(frame: pd.DataFrame, title: str, columns_at_hand: int) -> Table:
+    """Return the table by layer, with a row of totals; a narrow terminal goes without kinds, BOPs and weights."""
+    full = columns_at_hand >= FULL_TABLE
     view = Table(title=title, box=None, padding=(0, 1), title_justify="left", header_style="bold")
-    view.add_column("layer", overflow="fold")
-    for name in ("kind", "channels", "bits\n[dim]in x w[/dim]"):
-        view.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
+    view.add_column("layer", overflow="fold", min_width=8)
+    if full:
+        view.add_column("kind", no_wrap=True)
+    view.add_column("channels", justify="right", no_wrap=True)
+    view.add_column("bits\n[dim]in x w[/dim]", justify="right", no_wrap=True)
     energy = frame[[name for name in frame.columns if name.endswith("_pj")]].sum(axis=1) * 1e-12
-    stored, moved = frame["stored_weight_bits"] / 8, frame["dram_bits"] / 8
-    named = [("MACs", "", frame["macs"]), ("BOPs", "", frame["bops"]), ("cycles", "", frame["cycles"]), ("energy", "J", energy)]
-    named += [("DRAM", "B", moved), ("weights", "B", stored)]
-    cells = columns(view, [(name, unit, values.tolist()) for name, unit, values in named])
+    shown = [("MACs", "", frame["macs"]), ("cycles", "", frame["cycles"]), ("energy", "J", energy), ("DRAM", "B", frame["dram_bits"] / 8)]
+    if full:
+        shown += [("BOPs", "", frame["bops"]), ("weights", "B", frame["stored_weight_bits"] / 8)]
+    cells = columns(view, [(name, unit, values.tolist()) for name, unit, values in shown])
     view.add_column("bound", no_wrap=True)
     for i, row in enumerate(frame.to_dict("records")):
         channels = f"{row['in_channels']:g} → {row['out_channels']:g}"
-        view.add_row(escape(row["layer"]), row["kind"], channels, operands(row), *(column[i] for column in cells), row["bound"])
-    view.add_row("total", "", "", "", *(column[-1] for column in cells), "", style="bold")
+        name = (escape(row["layer"]), row["kind"]) if full else (escape(row["layer"]),)
+        view.add_row(*name, channels, operands(row), *(column[i] for column in cells), row["bound"])
+    view.add_row("total", *[""] * (3 if full else 2), *(column[-1] for column in cells), "", style="bold")
     return view
 
 
@@ -246,7 +251,7 @@ def simulate_command(
         print(to_json({"totals": totals(cost), "layers": frame.to_dict("records")}))
     else:
         screen = console()
-        screen.print(layer_table(frame, f"{model} on {machine.name}"))
+        screen.print(layer_table(frame, f"{model} on {machine.name}", screen.width))
         screen.print()
         screen.print(total_table(cost))
 

@@ -150,9 +150,9 @@ def macs(network: Network, compression: Compression | None = None) -> int:
     """Return the multiply-accumulates of a network, before compression unless one is given."""
     if compression is None:
         return sum(layer.macs for layer in network.layers)
-    return int(work(network, compression).macs.sum())
+    return int(work(network, compression).macs.sum().item())
 
 
 def bops(network: Network, compression: Compression) -> int:
     """Return the bit operations of one configuration; needs no machine."""
-    return int(work(network, compression).bops.sum())
+    return int(work(network, compression).bops.sum().item())

@@ -53,12 +53,12 @@ function frontTraces(runs, right) {
       x: [...x, right], y: [...y, y.at(-1)], mode: "lines", hoverinfo: "skip", opacity: 0.65,
       line: { shape: "hv", color: paint, width: 1.6 },
     });
-    for (const row of fronts.filter((it) => mine(it) && it.runs > 1)) {
-      spreads.push({
-        x: [row.cost_mean * unit, row.cost_mean * unit], y: [100 * row.accuracy_min, 100 * row.accuracy_max],
-        mode: "lines", hoverinfo: "skip", opacity: 0.5, line: { color: paint, width: 1.2 },
-      });
-    }
+    const spread = fronts.filter((row) => mine(row) && row.runs > 1);
+    spreads.push({
+      x: spread.flatMap((row) => [row.cost_mean * unit, row.cost_mean * unit, null]),
+      y: spread.flatMap((row) => [100 * row.accuracy_min, 100 * row.accuracy_max, null]),
+      mode: "lines", hoverinfo: "skip", opacity: 0.5, line: { color: paint, width: 1.2 },
+    });
     const own = runs.filter(mine);
     const symbol = SYMBOLS[machinePlace(accelerator)];
     points.push({

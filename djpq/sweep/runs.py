@@ -121,7 +121,6 @@ def run_entry(folder: Path, entry: Entry, name: str | None = None, progress: Pro
 def describe(entry: Entry, data: Data, result: Result, float_accuracy: float, seconds: float) -> dict[str, Any]:
     """Return the content of `result.json`: the contract between sweep, front, report and benchmarks."""
     network, cost = result.full.network, result.cost
-    limits = " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in entry.budget.items())
     rows = table(cost).assign(stored_weight_bits=lambda frame: frame.stored_weight_bits).to_dict("records")
     layers = [
         {**{key: None if value != value else value for key, value in row.items()}, "name": row["layer"],
@@ -138,10 +137,7 @@ def describe(entry: Entry, data: Data, result: Result, float_accuracy: float, se
         "bops_percent": 100 * float(cost.bops / result.baseline.bops), "epochs": entry.settings.epochs, "seconds": seconds,
         "versions": {"torch": torch.__version__, "python": platform.python_version(), "djpq": version("djpq"), "code": code_version()},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "command": (
-            f"djpq train {entry.network} --data {entry.data} -a {entry.accelerator} --method {entry.method} {limits} "
-            f"--epochs {entry.settings.epochs} --seed {entry.seed}"
-        ),
+        "command": command_of(entry),
         "baseline": result.baseline.totals(), "layers": layers,
         "groups": group_records(network, kept), "proof": {
             "samples": result.proof.samples, "trained_equals_fixed": result.proof.trained_equals_fixed,
@@ -149,6 +145,23 @@ def describe(entry: Entry, data: Data, result: Result, float_accuracy: float, se
         },
         "profile": profile_text(entry.accelerator), "saved_by_channels": result.saved_by_channels, "saved_by_bits": result.saved_by_bits,
     }  # fmt: skip
+
+
+def command_of(entry: Entry) -> str:
+    """Return the command that repeats the run: whatever differs from the defaults is in it."""
+    words = ["djpq", "train", entry.network, "--data", entry.data, "-a", entry.accelerator, "--method", entry.method]
+    for name, value in entry.budget.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--epochs", str(entry.settings.epochs), "--batch-size", str(entry.settings.batch_size), "--seed", str(entry.seed)]
+    words += ["--pretrain-epochs", str(entry.pretraining.epochs)]
+    if entry.width != 1:
+        words += ["--width", f"{entry.width:g}"]
+    if entry.data_root:
+        words += ["--data-root", entry.data_root]
+    more = entry.settings.model_dump(mode="json", exclude_defaults=True, exclude={"epochs", "batch_size", "seed"})
+    if more:
+        words += ["--settings", json.dumps(more)]
+    return shlex.join(words)
 
 
 def group_records(network: Network, kept: list[float]) -> list[dict[str, Any]]:

@@ -32,9 +32,7 @@ def report(tmp_path_factory):
     """A sweep of two networks, three machines, three methods, and one run whose every name is an attack."""
     folder = tmp_path_factory.mktemp("report")
     machines = ("loom", "bitfusion", "mac_array_28nm")
-    runs = REPORT_TESTS["make_runs"](
-        folder / "runs", ("resnet8", "vgg7"), machines, METHODS, shares=(0.005, 0.01, 0.02, 0.04, 0.08)
-    )
+    runs = REPORT_TESTS["make_runs"](folder / "runs", ("resnet8", "vgg7"), machines, METHODS, shares=(0.005, 0.01, 0.02, 0.04, 0.08))
     result = REPORT_TESTS["make_result"]("resnet8", "djpq", "loom", 0.003, 7)
     evil = dict.fromkeys(("method", "accelerator", "command", "profile", "budget"), EVIL)
     evil |= {"proof": {EVIL: True}, "versions": {EVIL: EVIL}, "groups": [{"name": EVIL, "kept": 1, "channels": 2}]}
@@ -77,9 +75,7 @@ def page(browser, report):
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
         browser.get(f"{report.as_uri()}{fragment}")
         until(browser, "return document.querySelectorAll('#front .points path').length > 0")
-        until(
-            browser, "return document.querySelectorAll('#run-a .layers .main-svg, #run-a .trace .main-svg').length > 3"
-        )
+        until(browser, "return document.querySelectorAll('#run-a .layers .main-svg, #run-a .trace .main-svg').length > 3")
         return browser
 
     yield show
@@ -109,9 +105,7 @@ def screenshot(browser, tmp_path, name):
 def runs_of(browser, **wanted):
     """Ids of the runs whose named columns hold these values."""
     runs = browser.execute_script("return DATA.runs")
-    return [
-        run for place, run in enumerate(runs["run"]) if all(runs[key][place] == value for key, value in wanted.items())
-    ]
+    return [run for place, run in enumerate(runs["run"]) if all(runs[key][place] == value for key, value in wanted.items())]
 
 
 def chosen(browser):
@@ -187,9 +181,7 @@ def test_a_second_run_stands_beside_the_first(page, tmp_path, way):
     browser = page()
     Select(browser.find_element(By.ID, "machine")).select_by_visible_text("bitfusion")
     first = chosen(browser)[0]
-    second = runs_of(browser, network="resnet8", method="benchmarks.methods.uniform", accelerator="bitfusion", seed=0)[
-        0
-    ]
+    second = runs_of(browser, network="resnet8", method="benchmarks.methods.uniform", accelerator="bitfusion", seed=0)[0]
     if way == "button":
         browser.find_element(By.ID, "compare").click()
         assert browser.find_element(By.ID, "hint").text.startswith("Now choose")

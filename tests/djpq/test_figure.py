@@ -56,9 +56,7 @@ def test_names_are_not_read_as_mathematics(tmp_path):
 
 def test_several_networks_get_a_figure_each(tmp_path):
     written = plot_front(frame(networks=("a/b", "c")), tmp_path / "front")
-    assert [path.name for path in written] == [
-        f"front-{network}-digits.{kind}" for network in ("a_b", "c") for kind in ("png", "svg")
-    ]
+    assert [path.name for path in written] == [f"front-{network}-digits.{kind}" for network in ("a_b", "c") for kind in ("png", "svg")]
 
 
 @pytest.mark.filterwarnings("error")

@@ -45,10 +45,7 @@ def test_copies_of_a_front_point_are_all_kept():
 @given(points, st.integers(1, 9), st.integers(-1, 8))
 def test_hypervolume_counts_the_dominated_unit_squares(pairs, limit, floor):
     squares = [
-        (cost, accuracy)
-        for cost in range(limit)
-        for accuracy in range(floor, 9)
-        if any(c <= cost and a >= accuracy + 1 for c, a in pairs)
+        (cost, accuracy) for cost in range(limit) for accuracy in range(floor, 9) if any(c <= cost and a >= accuracy + 1 for c, a in pairs)
     ]
     assert hypervolume(*columns(pairs), reference=(limit, floor)) == len(squares)
 
@@ -101,9 +98,7 @@ def test_load_runs_is_tidy_and_ignores_what_is_not_finished(finish):
     assert math.isnan(frame["energy_pj_percent"][1])
 
 
-@pytest.mark.parametrize(
-    "text", ['{"bops": 1', "", "[1]", '{"bops": "many"}', '{"bops": 1' + "0" * 400 + "}", "\xff", "[" * 100_000]
-)
+@pytest.mark.parametrize("text", ['{"bops": 1', "", "[1]", '{"bops": "many"}', '{"bops": 1' + "0" * 400 + "}", "\xff", "[" * 100_000])
 def test_a_corrupted_result_is_named_and_left_out(finish, text):
     folder = finish("good", bops=1)
     finish("bad")

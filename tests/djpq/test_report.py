@@ -74,9 +74,7 @@ def make_metrics(result, steps=400):
         }  # fmt: skip
 
 
-def make_runs(
-    folder, networks=("resnet8",), machines=("loom",), methods=("djpq",), shares=(0.01, 0.04), seeds=2, steps=400
-):
+def make_runs(folder, networks=("resnet8",), machines=("loom",), methods=("djpq",), shares=(0.01, 0.04), seeds=2, steps=400):
     """A finished sweep below `folder`, and beside it a cache of float models that must be ignored."""
     for network in networks:
         for method in methods:
@@ -138,9 +136,7 @@ def test_what_is_embedded_is_what_was_recorded(runs):
 def test_names_from_users_stay_text(runs):
     result = json.loads((runs / "resnet8-djpq-loom-0.04-1" / "result.json").read_text())
     (runs / "evil <b>&").mkdir()
-    (runs / "evil <b>&" / "result.json").write_text(
-        json.dumps(result | {"method": EVIL, "network": EVIL, "command": EVIL})
-    )
+    (runs / "evil <b>&" / "result.json").write_text(json.dumps(result | {"method": EVIL, "network": EVIL, "command": EVIL}))
     data = report_data(runs)
     page = render(data, title=f"runs {EVIL}")
     assert embedded(page) == data
@@ -197,19 +193,14 @@ def test_a_failed_write_leaves_the_earlier_report(runs, tmp_path, monkeypatch):
 
 
 def test_a_long_trace_is_thinned_and_keeps_both_ends_and_validation(tmp_path):
-    rows = [
-        {"step": step, "loss": 1.0} | ({"validation_accuracy": 0.9} if step % 500 == 499 else {})
-        for step in range(5000)
-    ]
+    rows = [{"step": step, "loss": 1.0} | ({"validation_accuracy": 0.9} if step % 500 == 499 else {}) for step in range(5000)]
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 50')
     trace = read_trace(path, TRACE_POINTS_PER_RUN)
     assert 190 <= len(trace["step"]) <= TRACE_POINTS_PER_RUN
     assert trace["step"][0] == 0
     assert trace["step"][-1] >= 4950
-    assert [s for s, v in zip(trace["step"], trace["validation_accuracy"], strict=True) if v] == list(
-        range(499, 5000, 500)
-    )
+    assert [s for s, v in zip(trace["step"], trace["validation_accuracy"], strict=True) if v] == list(range(499, 5000, 500))
     assert set(trace) == {"step", "loss", "validation_accuracy"}
 
 

@@ -9,6 +9,7 @@ from djpq.pareto import load_runs
 from djpq.sweep import read_plan, run_entry
 from djpq.sweep.local import sweep
 from djpq.sweep.plan import load_method
+from djpq.sweep.runs import command_of
 from hwmodel.errors import InputError
 
 PLAN = """
@@ -105,3 +106,11 @@ def test_a_folder_that_cannot_be_written_is_named(plan, tmp_path: Path) -> None:
 def test_methods_must_be_compress_functions() -> None:
     with pytest.raises(InputError, match="not a function with the signature"):
         load_method("json:dumps")
+
+
+def test_the_command_of_a_run_repeats_it(plan) -> None:  # type: ignore[no-untyped-def]
+    command = command_of(read_plan(plan(PLAN)).entries()[0])
+    assert command == (
+        "djpq train lenet5 --data digits -a loom --method djpq --bops 2% --epochs 4 --batch-size 100 --seed 0 --pretrain-epochs 2 "
+        """--width 0.25 --settings '{"gate_lr": 0.3, "bits_lr": 0.5}'"""
+    )

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from hwmodel import Compression, available, load_accelerator, simulate, uniform
-from hwmodel.cli import machines, main, models
+from hwmodel import Compression, available, load_accelerator, simulate, table, uniform
+from hwmodel.cli import layer_table, machines, main, models
 
 
 @pytest.fixture
@@ -37,7 +38,10 @@ def test_simulate_prints_layers_and_totals(hwmodel) -> None:  # type: ignore[no-
     lines = out.splitlines()
     assert any(line.split()[:4] == ["layer4.1.conv2", "conv", "512", "→"] for line in lines)
     total = next(line for line in lines if line.split()[:1] == ["total"]).split()
-    assert total[1:3] == ["1,814.073", "116.101"]
+    moved = sum(
+        float(row["dram_bits"]) for row in csv.DictReader(io.StringIO(hwmodel("simulate", "resnet18", "-a", "bitfusion", "--csv")[1]))
+    )
+    assert total[1:] == ["1,814.073", "4.681", "7.461", f"{moved / 8e6:.3f}", "116.101", "11.679"]
     for text in (
         "1.814 G",
         "116.1 G (6.25 % of 32-bit)",
@@ -52,6 +56,22 @@ def test_simulate_prints_layers_and_totals(hwmodel) -> None:  # type: ignore[no-
         line.rindex(".") for line in lines if line.split()[1:2] in (["conv"], ["pool"]) and line.rstrip().endswith(("compute", "dram"))
     ]
     assert len(set(numbers)) == 1, "the points of a column stand below each other"
+
+
+@pytest.mark.parametrize(("width", "names"), [(80, {"cycles"}), (114, {"cycles"}), (115, {"cycles", "BOPs", "weights"})])
+def test_the_table_fits_the_terminal(width: int, names: set[str], zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet18")
+    frame = table(simulate(network, uniform(network, 8, 8), load_accelerator("loom")))
+    screen = Console(width=width)
+    with screen.capture() as captured:
+        screen.print(layer_table(frame, "resnet18", width))
+    lines = captured.get().splitlines()
+    assert {"cycles", "BOPs", "weights"} & set(lines[1].split()) == names
+    assert max(len(line) for line in lines) <= width
+    assert "…" not in captured.get()
+    assert "bound" in lines[1].split() or "bound" in lines[2].split()
+    assert "1,814.073" in captured.get()
+    assert "".join(line[:10].strip() for line in lines).count("layer4.1.conv2") == 1 or width > 100
 
 
 def test_simulate_json_and_csv_equal_the_library(hwmodel, zoo) -> None:  # type: ignore[no-untyped-def]

@@ -53,6 +53,12 @@ def test_macs_of_a_compression(zoo) -> None:  # type: ignore[no-untyped-def]
     assert macs(network, Compression.from_names(network, {}, {"fc1": 128})) == 390 * 128 + 128 * 256 + 256 * 29
 
 
+def test_counts_of_a_compression_that_is_learned(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("kws")
+    learned = Compression(*(tensor.requires_grad_() for tensor in vars(uniform(network, 4, 4)).values()))
+    assert (macs(network, learned), bops(network, learned)) == (172_800, 390 * 256 * 32 + (256 * 256 + 256 * 29) * 16)
+
+
 # ---- what a cost holds -----------------------------------------------------------------------------------------------
 
 
