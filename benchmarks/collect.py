@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from djpq.pareto import finished_runs
-from hwmodel.console import write_text
+from hwmodel.files import write_text
 
 COLUMNS = (
     "network", "width", "data", "accelerator", "method", "seed", "epochs", "float_accuracy", "validation_accuracy", "test_accuracy", "macs",

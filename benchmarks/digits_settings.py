@@ -10,7 +10,7 @@ import torch
 
 import djpq
 import hwmodel
-from hwmodel.console import write_text
+from hwmodel.files import write_text
 
 VARIANTS: list[dict[str, float]] = [{"gamma": 1e-4}, {"gamma": 1e-5}, {"gamma": 0.0}, {"gamma": 1e-4, "spread": 0.0}, {"gates": False}]
 BUDGETS, SEEDS = ("2%", "0.3%"), (0, 1)

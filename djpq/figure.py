@@ -8,7 +8,6 @@ nothing global changes.
 from __future__ import annotations
 
 import io
-import os
 import re
 from itertools import cycle
 from pathlib import Path
@@ -24,6 +23,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from djpq.pareto import front, short_names
 from hwmodel.errors import InputError
+from hwmodel.files import whole
 
 # Okabe and Ito's colours that read on white, told apart by colour-blind eyes; the report's light theme uses the same
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a6428f", "#8a6d00", "#3a9bd9", "#5b5b66", "#c2185b")
@@ -171,12 +171,8 @@ def _save(figure: Figure, stem: Path, kind: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = io.BytesIO()
     figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         partial.write_bytes(drawn.getvalue())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -17,9 +17,10 @@ from rich.table import Table
 from torch import Tensor
 
 from .compression import Compression, full_precision, uniform
-from .console import columns, console, human, run, write_text
+from .console import columns, console, human, run
 from .cost import Cost, bops, simulate
 from .errors import InputError
+from .files import write_text
 from .network import Network
 from .profile import Profile, available, load_accelerator, profile_path, read_profile
 from .report import table

@@ -1,9 +1,7 @@
-"""What the command lines share: every error is one line on stderr, files appear whole or not at all, numbers have human units."""
+"""What the command lines share: every error is one line on stderr, numbers have human units."""
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -35,16 +33,6 @@ def fail(message: str) -> None:
     """Print one line `error: …` on stderr and exit with 2."""
     print("error:", " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: readers see the old content or all of the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def console() -> Console:

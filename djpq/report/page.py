@@ -8,7 +8,6 @@ because a run keeps at most 200 of its logged steps, fewer when there are more t
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
@@ -20,6 +19,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from djpq.pareto import COSTS, NUMBERS, finished_runs, front, runs_frame, short_names
+from hwmodel.files import whole
 
 SCRIPTS = ("format.js", "charts.js", "front.js", "layers.js", "detail.js", "page.js")
 SHOWN_COSTS = [
@@ -56,12 +56,8 @@ def write_report(runs_folder: Path | str, html_path: Path | str, title: str | No
     path = Path(html_path)
     page = render(report_data(runs_folder), title or f"Co-design report · {Path(runs_folder).resolve().name}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         partial.write_text(page, encoding="utf-8", errors="replace")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

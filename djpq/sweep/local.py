@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 from hwmodel.errors import InputError
+from hwmodel.files import write_text
 
 from ..datasets import load_data
 from .plan import Entry
-from .runs import float_model, float_path, run_entry, run_name, write_text
+from .runs import float_model, float_path, run_entry, run_name
 
 Report = Callable[[str, str], None]
 """Called with (event, run): `skipped`, `float`, `done`, `refused`, `failed`."""

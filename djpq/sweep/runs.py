@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hwmodel import zoo
+from hwmodel.files import whole, write_text
 from hwmodel.network import Network
 from hwmodel.profile import load_accelerator
 from hwmodel.report import table
@@ -30,13 +31,6 @@ from .plan import Entry, load_method, profile_text
 
 CODE = Path(__file__).resolve().parent.parent.parent
 LIMITED = ("macs", "bops", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def digest(content: Any) -> str:
@@ -88,9 +82,8 @@ def float_model(folder: Path, entry: Entry, data: Data, progress: Progress | Non
         return model.eval()
     pretrain(model, data, **entry.pretraining.model_dump(), seed=entry.seed, progress=progress)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(model.state_dict(), temporary)
-    os.replace(temporary, path)
+    with whole(path) as partial:
+        save_file(model.state_dict(), partial)
     return model
 
 
@@ -110,9 +103,8 @@ def run_entry(folder: Path, entry: Entry, name: str | None = None, progress: Pro
     write_text(place / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in result.history))
     spec = result.full.compression.to_names(result.full.network)
     write_text(place / "spec.json", json.dumps(spec, indent=1))
-    temporary = place / f".model.{os.getpid()}"
-    save_file({key: value.contiguous() for key, value in result.model.state_dict().items()}, temporary)
-    os.replace(temporary, place / "model.safetensors")
+    with whole(place / "model.safetensors") as partial:
+        save_file({key: value.contiguous() for key, value in result.model.state_dict().items()}, partial)
     record = describe(entry, data, result, accuracy(model, data, "test"), time.perf_counter() - began)
     write_text(place / "result.json", json.dumps(record, indent=1))
     return record

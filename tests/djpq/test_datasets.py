@@ -93,9 +93,7 @@ def test_digits_is_scikit_learns_data_in_a_fixed_split() -> None:
     assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
 
     bunch = load_digits()
-    found = Counter(
-        (*row, label) for row, label in zip((images.flatten(1) * 16).tolist(), labels.tolist(), strict=True)
-    )
+    found = Counter((*row, label) for row, label in zip((images.flatten(1) * 16).tolist(), labels.tolist(), strict=True))
     known = Counter((*row, label) for row, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
     assert found == known
     assert data.fingerprint == load_data("digits").fingerprint == "3a030203f1fb9802"
@@ -124,9 +122,7 @@ def test_fashion_mnist_is_debians_data_in_a_fixed_split() -> None:
 
 
 def test_fashion_mnist_says_which_file_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"no train-images-idx3-ubyte or .*apt install dataset-fashion-mnist.*--data-root"
-    ):
+    with pytest.raises(InputError, match=r"no train-images-idx3-ubyte or .*apt install dataset-fashion-mnist.*--data-root"):
         load_data("fashion-mnist", tmp_path)
 
 
@@ -189,12 +185,8 @@ def test_the_fingerprint_sees_every_tensor_and_nothing_else() -> None:
     changed[2] += 1
     assert Data("other name", good.train, good.validation, good.test, 3).fingerprint == good.fingerprint
     assert Data("x", good.train, good.validation, (changed, good.test[1]), 3).fingerprint != good.fingerprint
-    assert (
-        Data("x", good.train, good.validation, (good.test[0], good.test[1].flip(0)), 3).fingerprint != good.fingerprint
-    )
-    assert (
-        Data("x", good.train, good.validation, (good.test[0].double(), good.test[1]), 3).fingerprint != good.fingerprint
-    )
+    assert Data("x", good.train, good.validation, (good.test[0], good.test[1].flip(0)), 3).fingerprint != good.fingerprint
+    assert Data("x", good.train, good.validation, (good.test[0].double(), good.test[1]), 3).fingerprint != good.fingerprint
 
 
 @pytest.mark.parametrize(

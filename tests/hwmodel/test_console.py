@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hwmodel import InputError
-from hwmodel.console import columns, exponent, human, run, write_text
+from hwmodel.console import columns, exponent, human, run
+from hwmodel.files import write_text
 
 
 def command(error: BaseException | None) -> typer.Typer:

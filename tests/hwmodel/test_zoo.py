@@ -106,9 +106,7 @@ def test_the_module_docstring_states_the_macs() -> None:
         ),
     ],
 )
-def test_torchvision_weights_fit(
-    name: str, keys: int, size: int, some: dict[str, tuple[int, ...]], digest: str
-) -> None:
+def test_torchvision_weights_fit(name: str, keys: int, size: int, some: dict[str, tuple[int, ...]], digest: str) -> None:
     model = build(name)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     assert len(shapes) == keys
@@ -199,9 +197,7 @@ def test_the_smallest_image_runs(name: str, size: int) -> None:
     assert model.eval()(*inputs).isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [("resnet8", (8, 8)), ("resnet8", (1, 8, 9)), ("kws", (1, 8, 8)), ("kws", ()), ("resnet8", ())]
-)
+@pytest.mark.parametrize(("name", "shape"), [("resnet8", (8, 8)), ("resnet8", (1, 8, 9)), ("kws", (1, 8, 8)), ("kws", ()), ("resnet8", ())])
 def test_an_input_shape_that_does_not_fit_is_refused(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"cannot take inputs of shape .*allowed: \(channels,"):
         load_model(name, input_shape=shape)
@@ -246,9 +242,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "zoo_test_factories"
 
 
-@pytest.mark.parametrize(
-    ("factory", "shapes"), [("with_tensor", [(5, 3)]), ("with_tuple", [(1, 3), (1, 4)]), ("with_list", [(1, 3)])]
-)
+@pytest.mark.parametrize(("factory", "shapes"), [("with_tensor", [(5, 3)]), ("with_tuple", [(1, 3), (1, 4)]), ("with_list", [(1, 3)])])
 def test_a_factory_brings_its_inputs(user_module: str, factory: str, shapes: list[tuple[int, ...]]) -> None:
     model, inputs = load_model(f"{user_module}:{factory}", input_shape=(9,))
     assert [tuple(each.shape) for each in inputs] == shapes
