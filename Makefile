@@ -12,7 +12,7 @@ DEMO ?= demo
 
 demo: .venv/ready
 	$(BIN)/djpq sweep benchmarks/plans/demo.yaml --out $(DEMO)
-	$(BIN)/djpq front $(DEMO) --out $(DEMO)/front
+	$(BIN)/djpq front $(DEMO) --cost energy_pj --out $(DEMO)/front
 	$(BIN)/djpq report $(DEMO) --html $(DEMO)/report.html
 
 test: .venv/ready

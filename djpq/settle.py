@@ -2,8 +2,8 @@
 
 Widths start at their rounded values. While a limit is broken, the tensor whose real width lies furthest below its integer is
 lowered; when no width can fall, the weakest channels go. Then the tensor furthest above its integer is raised while the limits
-hold, pairs are exchanged (one up, one down), and at last channels are given back, to use the rest. All candidates of a round are
-priced in one batched call, on exact costs.
+hold; to use the rest, pairs are exchanged (one up, one down), channels given back, and at last a few channels traded for a width.
+All candidates of a round are priced in one batched call, on exact costs.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import Compression
-from hwmodel.cost import simulate
+from hwmodel.cost import CHUNK, simulate
 from hwmodel.errors import InputError
 from hwmodel.network import Network
 
@@ -21,6 +21,8 @@ from .budget import costs_of
 
 CompressionOf = Callable[[Tensor, Tensor | None], Compression]
 FULL_ENOUGH = 0.99
+FARTHEST = 3  # places that a width moves in an exchange
+MOST_TRADED = 16  # channels given for one width
 
 
 class Allocation:
@@ -45,15 +47,15 @@ class Allocation:
 
     @torch.no_grad()
     def use(self, at: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Return the largest share of a limit that is used, [...]; at most 1 holds them all."""
+        """Return the largest share of a limit that is used, [...]; at most 1 holds them all. Many candidates are priced in chunks."""
         kept = self.kept if kept is None else kept
+        if at.dim() > 1 and len(at) > CHUNK:
+            parts = [None] * (len(at) // CHUNK + 1) if kept is None or kept.dim() == 1 else kept.split(CHUNK)
+            return torch.cat([self.use(some, part) for some, part in zip(at.split(CHUNK), parts, strict=False)])
         if kept is not None:
             leading = torch.broadcast_shapes(at.shape[:-1], kept.shape[:-1])
             at, kept = at.expand(*leading, -1), kept.expand(*leading, -1)
-        compression = self.compression_of(self.bits(at), kept)
-        batch = compression.weight_bits.shape[:-1]
-        channels = compression.kept_channels.expand(*batch, -1)
-        cost = simulate(self.network, Compression(compression.weight_bits, compression.activation_bits, channels), self.machine)
+        cost = simulate(self.network, self.compression_of(self.bits(at), kept), self.machine)
         return (costs_of(cost, self.limits) / self._caps).amax(-1)
 
     def moves(self, change: int) -> Tensor:
@@ -95,20 +97,20 @@ class Allocation:
             self.at[tensors[wanted.argmin()]] += 1
 
     def exchange(self) -> None:
-        """Move one width up and another down where that uses more of the limits, nearest to training's wish first."""
+        """Move one width up and another down, by up to `FARTHEST` places, where that uses more of the limits; nearest to training's wish."""
         for _ in range(4 * len(self.at)):
             now = float(self.use(self.at))
-            up, down = self.moves(1), self.moves(-1)
-            if now >= FULL_ENOUGH or not len(up) or not len(down):
+            if now >= FULL_ENOUGH:
                 return
-            pairs = torch.cartesian_prod(up, down)
-            pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-            if not len(pairs):
+            tensors, places = torch.arange(len(self.at)), torch.arange(1, FARTHEST + 1)
+            up, down, rise, fall = torch.cartesian_prod(tensors, tensors, places, places).unbind(1)
+            at = self.at.repeat(len(up), 1)
+            rows = torch.arange(len(up))
+            at[rows, up] += rise
+            at[rows, down] -= fall
+            at = at[(up != down) & ((at >= 0) & (at <= self.last)).all(-1)]
+            if not len(at):
                 return
-            at = self.at.repeat(len(pairs), 1)
-            rows = torch.arange(len(pairs))
-            at[rows, pairs[:, 0]] += 1
-            at[rows, pairs[:, 1]] -= 1
             use = self.use(at)
             better = (use <= 1) & (use > now)
             if not bool(better.any()):
@@ -117,6 +119,31 @@ class Allocation:
             distance = (self.bits(at) - self.real).square().sum(-1)
             choice = distance.masked_fill(~enough, torch.inf).argmin() if bool(enough.any()) else use.masked_fill(~better, 0).argmax()
             self.at = at[choice]
+
+    def trade_channels(self) -> None:
+        """Where widths are too coarse a grain: raise one of them and give the fewest channels for it, if that uses more of the limits."""
+        now = float(self.use(self.at))
+        if self.kept is None or now >= FULL_ENOUGH or not len(tensors := self.moves(1)):
+            return
+        options = [
+            (int(tensor), gate, count)
+            for tensor in tensors
+            for gate, held in enumerate(self.kept.tolist())
+            for count in range(1, min(int(held), MOST_TRADED + 1))
+        ]
+        if not options:
+            return
+        tensor, gate, count = torch.tensor(options).unbind(1)
+        rows, at, kept = torch.arange(len(options)), self.at.repeat(len(options), 1), self.kept.repeat(len(options), 1)
+        at[rows, tensor] += 1
+        kept[rows, gate] -= count.double()
+        use = self.use(at, kept)
+        better = (use <= 1) & (use > now)
+        if bool(better.any()):
+            enough = better & (use >= FULL_ENOUGH)
+            share = (count.double() / self.kept[gate]).masked_fill(~enough, torch.inf)
+            choice = share.argmin() if bool(enough.any()) else use.masked_fill(~better, 0).argmax()
+            self.at, self.kept = at[choice], kept[choice]
 
     def regrow(self) -> None:
         """Give channels back where widths alone cannot use the limits: as many of one group as fit, those training rated next."""
@@ -141,4 +168,5 @@ def settle(allocation: Allocation) -> tuple[Tensor, Tensor | None]:
     allocation.raise_while_held()
     allocation.exchange()
     allocation.regrow()
+    allocation.trade_channels()
     return allocation.bits(allocation.at), allocation.kept

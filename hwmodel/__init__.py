@@ -10,10 +10,11 @@ from .operators import register
 from .profile import available, load_accelerator
 from .report import table
 from .trace import UnsupportedOperator, trace
+from .validate import Validation, validate
 from .work import Work, work
 
 __all__ = [
     "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Execution", "InputError", "Layer", "LayerCost", "Network",
-    "UnsupportedOperator", "Work", "available", "bops", "full_precision", "load_accelerator", "macs", "register", "simulate",
-    "table", "trace", "uniform", "work", "zoo",
+    "UnsupportedOperator", "Validation", "Work", "available", "bops", "full_precision", "load_accelerator", "macs", "register", "simulate",
+    "table", "trace", "uniform", "validate", "work", "zoo",
 ]  # fmt: skip

@@ -25,6 +25,8 @@ from .network import Network
 from .profile import Profile, available, load_accelerator, profile_path, read_profile
 from .report import table
 from .trace import trace
+from .validate import LAYERS, ROWS
+from .validate import validate as run_validation
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
@@ -255,6 +257,39 @@ def simulate_command(
         screen.print(layer_table(frame, f"{model} on {machine.name}", screen.width))
         screen.print()
         screen.print(total_table(cost))
+
+
+@app.command()
+def validate(
+    name: Annotated[str, typer.Argument(help="Profile to check.", autocompletion=machines)] = "bitfusion",
+    against: Annotated[Path, typer.Option(help="CSV of published rows; default: those that ship with the package.")] = ROWS,
+    layers: Annotated[Path, typer.Option(help="CSV of the layers' shapes and widths.")] = LAYERS,
+    csv: AsCsv = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print published results beside what the exact tile search predicts."""
+    one_format(csv, as_json)
+    found = run_validation(name, against, layers)
+    records = found.rows.to_dict("records")
+    if csv:
+        print(found.rows.to_csv(index=False), end="")
+    elif as_json:
+        print(to_json({"rows": records, "summary": found.summary(), "skipped": found.skipped}))
+    else:
+        view = Table(box=None, padding=(0, 1), header_style="bold")
+        for title in ("system", "network", "layer", "precision", "metric"):
+            view.add_column(title)
+        for title in ("published", "predicted", "error %"):
+            view.add_column(title, justify="right")
+        for row in records:
+            words = [escape(str(row[key])) for key in ("system", "network", "layer", "precision", "metric")]
+            view.add_row(*words, f"{row['published']:,.10g}", f"{row['predicted']:,.10g}", f"{100 * row['error']:.4g}")
+        console().print(view)
+        total = found.summary()
+        print(
+            f"{total['rows']:.0f} rows: mean error {total['mape_percent']:.3g} %, worst {total['worst_percent']:.3g} %, "
+            f"exact {100 * total['exact_share']:.1f} %; {found.skipped} rows of other systems or metrics not predicted"
+        )
 
 
 @app.command()

@@ -52,7 +52,7 @@ def test_unreachable_budget_names_the_smallest_reachable(attached) -> None:  # t
 def test_goal_ramps_log_linearly_and_the_tightest_limit_counts(attached) -> None:  # type: ignore[no-untyped-def]
     machine = hwmodel.load_accelerator("loom")
     cost = hwmodel.simulate(attached.network, attached.compression(), machine)
-    limits = {"bops": float(cost.bops) / 16, "macs": float(cost.macs) / 4}
+    limits = {"bops": cost.bops.item() / 16, "macs": cost.macs.item() / 4}
     penalty = AugmentedLagrangian(limits, cost, rho=1.0, multiplier_rate=0.1, ramp=0.5)
     for progress, expected in ((0.0, 0.0), (0.25, math.log(4)), (0.5, math.log(16)), (1.0, math.log(16))):
         penalty(cost, progress)
@@ -61,8 +61,8 @@ def test_goal_ramps_log_linearly_and_the_tightest_limit_counts(attached) -> None
 
 def test_multiplier_pushes_both_ways(attached) -> None:  # type: ignore[no-untyped-def]
     cost = hwmodel.simulate(attached.network, attached.compression(), hwmodel.load_accelerator("loom"))
-    over = AugmentedLagrangian({"bops": float(cost.bops) / 2}, cost, rho=1.0, multiplier_rate=0.1, ramp=0.0)
-    under = AugmentedLagrangian({"bops": float(cost.bops) * 2}, cost, rho=1.0, multiplier_rate=0.1, ramp=0.0)
+    over = AugmentedLagrangian({"bops": cost.bops.item() / 2}, cost, rho=1.0, multiplier_rate=0.1, ramp=0.0)
+    under = AugmentedLagrangian({"bops": cost.bops.item() * 2}, cost, rho=1.0, multiplier_rate=0.1, ramp=0.0)
     over(cost, 1.0)
     under(cost, 1.0)
     assert float(over.multiplier) == pytest.approx(0.1 * math.log(2))
@@ -73,4 +73,4 @@ def test_fixed_penalty_is_beta_times_relative_bops(attached) -> None:  # type: i
     machine = hwmodel.load_accelerator("loom")
     full = hwmodel.simulate(attached.network, hwmodel.full_precision(attached.network), machine)
     cost = hwmodel.simulate(attached.network, attached.compression(), machine)
-    assert float(FixedPenalty(5.0, full)(cost, 0.3)) == pytest.approx(5 * float(cost.bops / full.bops))
+    assert FixedPenalty(5.0, full)(cost, 0.3).item() == pytest.approx(5 * (cost.bops / full.bops).item())

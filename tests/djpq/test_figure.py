@@ -82,7 +82,7 @@ def test_without_percentages_bops_are_absolute_and_without_costs_there_is_a_clea
 def test_a_failed_write_leaves_the_earlier_figure(tmp_path, monkeypatch):
     path = plot_front(frame(), tmp_path / "front")[0]
     before = path.read_bytes()
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         plot_front(frame(costs=(1, 3)), tmp_path / "front")
     assert path.read_bytes() == before

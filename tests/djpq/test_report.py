@@ -185,7 +185,7 @@ def test_without_runs_nothing_is_written(tmp_path):
 def test_a_failed_write_leaves_the_earlier_report(runs, tmp_path, monkeypatch):
     path = write_report(runs, tmp_path / "out" / "report.html")
     before = path.stat().st_mtime_ns
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_report(runs, path)
     assert path.stat().st_mtime_ns == before
