@@ -1,7 +1,8 @@
 """Differentiable joint pruning and quantization: learn which channels stay and how many bits each tensor gets, on a budget."""
 
-from .attach import CompressibleModel, attach
+from .attach import attach
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
+from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .finalize import Finished, Proof, finalize
 from .pareto import load_runs

@@ -21,7 +21,7 @@ from hwmodel.network import Network
 from hwmodel.trace import trace
 from hwmodel.walk import operator_name
 
-from .attach import CompressibleModel, key
+from .compressible import CompressibleModel, key
 from .gate import ChannelScale, GateSite
 from .quantizer import FixedQuantizer, Quantizer
 
@@ -216,15 +216,23 @@ def replace_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def resize_calls(module: GraphModule, compressible: CompressibleModel, kept: Mapping[str, Tensor]) -> None:
-    """Correct the numbers of channels that the graph holds as constants: depthwise groups."""
+    """Correct the numbers of channels that the graph holds as constants: depthwise groups and sizes of reshapes."""
     pruned = {layer.weight: layer for layer in compressible.network.layers if layer.weight}
+
+    def count(pieces: tuple[tuple[str, int], ...]) -> int:
+        return sum(len(kept[group]) * repeat for group, repeat in pieces)
+
     for node in module.graph.nodes:
+        if node.name in compressible.literals:
+            axis, pieces = compressible.literals[node.name]
+            sizes = list(node.args[1])
+            sizes[axis] = count(pieces)
+            node.args = (node.args[0], sizes, *node.args[2:])
         if node.op != "call_function" or not operator_name(node).startswith("conv"):
             continue
         layer = pruned.get(str(node.args[1].target)) if isinstance(node.args[1], Node) else None
         if layer and layer.depthwise:
-            count = sum(len(kept[group]) * repeat for group, repeat in layer.in_groups)
-            node.args = (*node.args[:6], count)
+            node.args = (*node.args[:6], count(layer.in_groups))
 
 
 LAYERS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}

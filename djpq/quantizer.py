@@ -21,6 +21,8 @@ from hwmodel.numeric import through
 
 SMALLEST = 1e-12
 POWER_RANGE = (0.3, 3.0)
+PERCENTILE = 0.999
+SAMPLE = 200_000  # values that a percentile is taken of
 
 
 class Quantize(torch.autograd.Function):
@@ -166,13 +168,18 @@ def nearest_width(real: Tensor, widths: Tensor, boundaries: Tensor) -> Tensor:
 
 
 class Quantizer(nn.Module):
-    """One tensor's quantizer. `widths` are the allowed ones; a single one fixes the width."""
+    """One tensor's quantizer. `widths` are the allowed ones; a single one fixes the width.
 
-    def __init__(self, *, signed: bool, widths: tuple[int, ...], form: Form, start_bits: float, learn_power: bool) -> None:
+    `is_input`: the tensor is an input of the network, so its sign and its whole range are read off the calibration batch.
+    """
+
+    def __init__(
+        self, *, signed: bool, widths: tuple[int, ...], form: Form, start_bits: float, learn_power: bool, is_input: bool = False
+    ) -> None:
         super().__init__()
         if not widths or list(widths) != sorted(set(widths)) or widths[0] < 1 + signed or widths[-1] > 16:
             raise InputError(f"allowed widths are {widths}; give ascending whole numbers from {1 + signed} to 16")
-        self.signed, self.widths, self.form, self.learn_power = signed, widths, form, learn_power
+        self.signed, self.widths, self.form, self.learn_power, self.is_input = signed, widths, form, learn_power, is_input
         self.start_bits = min(max(start_bits, widths[0]), widths[-1])
         self.log_range = nn.Parameter(torch.zeros(()))
         self.scale = nn.Parameter(form.scale(self.start_bits, torch.zeros(()), signed), requires_grad=len(widths) > 1)
@@ -190,6 +197,17 @@ class Quantizer(nn.Module):
         self.log_range.copy_(limit.clamp(min=1e-6).log())
         self.power.fill_(1.0)
         self.scale.copy_(self.form.scale(self.start_bits, self.log_range, self.signed))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """Start from a sample of the tensor: the 99.9th percentile of its size, or its maximum for an input of the network."""
+        if self.is_input:
+            self.signed = bool(x.min() < 0)
+            self.sign_bit.fill_(float(self.signed))
+        sample = x.detach().abs().flatten()
+        sample = sample[:: max(1, len(sample) // SAMPLE)]
+        limit = x.abs().max() if self.is_input else torch.quantile(sample, PERCENTILE)
+        self.start(torch.where(limit > 0, limit, sample.max().clamp(min=1.0)))
 
     @torch.no_grad()
     def fix(self, bits: int) -> None:

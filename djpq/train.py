@@ -19,8 +19,9 @@ from hwmodel.errors import InputError
 from hwmodel.network import Network
 from hwmodel.trace import trace
 
-from .attach import CompressibleModel, attach
+from .attach import attach
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
+from .compressible import CompressibleModel
 from .datasets import Data
 from .finalize import Finished, Proof, absorb_means, finalize
 from .quantizer import BitsForm, StepForm

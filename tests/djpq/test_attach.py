@@ -8,6 +8,8 @@ from torch import nn
 
 import hwmodel
 from djpq.attach import attach
+from djpq.finalize import finalize
+from djpq.train import decide
 from hwmodel.errors import InputError
 
 NETWORKS = [("lenet5", {"in_channels": 1, "image_size": 8, "width": 0.25}), ("resnet8", {"in_channels": 1, "image_size": 8, "width": 0.5}),
@@ -85,3 +87,49 @@ def test_another_model_s_network_is_refused() -> None:
     model, other = (hwmodel.zoo.build(name, in_channels=1, image_size=8) for name in ("lenet5", "resnet8"))
     with pytest.raises(InputError, match="not traced from this model"):
         attach(model, hwmodel.trace(other, (torch.rand(1, 1, 8, 8),)))
+
+
+class Mixed(nn.Module):
+    """Concatenation, squeeze and excite, and attention: what cannot be followed must stay whole, and the rest work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 1)
+        self.norm = nn.BatchNorm2d(16)
+        self.squeeze, self.excite = nn.Linear(16, 4), nn.Linear(4, 16)
+        self.embed, self.attention, self.head = nn.Linear(16, 16), nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(torch.cat([self.left(x), self.right(x)], 1)))
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3))))))
+        x = (x * gate[:, :, None, None]).flatten(2).transpose(1, 2)
+        x = self.embed(x)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return self.head(x.mean(1))
+
+
+def test_concatenation_squeeze_and_attention_are_proved_too() -> None:
+    torch.manual_seed(0)
+    model, x = Mixed(), torch.randn(4, 3, 6, 6)
+    network = hwmodel.trace(model, (x[:1],))
+    attached = attach(model, network)
+    attached.calibrate(x)
+    with torch.no_grad():
+        for gate in attached.gates.values():
+            gate.log_variance.uniform_(-4, 2)
+    machine = hwmodel.load_accelerator("loom")
+    decide(attached.eval(), machine, {})
+    finished = finalize(attached, machine, x)
+    assert finished.proof.holds
+    assert float(finished.cost.macs) < hwmodel.macs(network)
+
+
+def test_the_sign_of_an_input_is_read_off_the_data() -> None:
+    model, x = hwmodel.zoo.build("lenet5", in_channels=1, image_size=8, width=0.25), torch.randn(16, 1, 8, 8)
+    attached = attach(model, hwmodel.trace(model, (x[:1],)))
+    seen: list[torch.Tensor] = []
+    quantizer = dict(attached.module.get_submodule("quantizers").named_children())["tensor input"]
+    quantizer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    attached.calibrate(x)
+    attached.eval()(x)
+    assert float((seen[-1] - x).abs().max().detach()) <= float(x.abs().max()) / 127 / 2 + 1e-6

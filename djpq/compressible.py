@@ -1,0 +1,130 @@
+"""The attached model: the user's network with gates and quantizers, and what it amounts to as a `Compression`."""
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from hwmodel.compression import Compression
+from hwmodel.network import FULL_PRECISION_BITS, Network
+
+from .gate import ChannelGate, information, kept_counts, soft_counts
+from .quantizer import Quantizer, nearest_width
+
+Slices = dict[str, dict[int, tuple[tuple[str, int], ...]]]
+"""Parameter name -> axis -> channel pieces along that axis: what `finalize` cuts."""
+Literals = dict[str, tuple[int, tuple[tuple[str, int], ...]]]
+"""Name of a reshaping node -> channel axis of its result and the pieces along it: where the graph holds channels as a constant."""
+
+
+def key(name: str) -> str:
+    """Return a layer or group name as the key of a ModuleDict."""
+    return name.replace(".", "/")
+
+
+class CompressibleModel(nn.Module):
+    """The user's model with gates and quantizers. `module` is a `GraphModule` with the user's parameter names."""
+
+    def __init__(
+        self, module: GraphModule, network: Network, slices: Slices, literals: Literals, sites: dict[str, Node], output: pytree.TreeSpec
+    ) -> None:
+        super().__init__()
+        self.module, self.network, self.slices, self.literals, self.sites, self._output = module, network, slices, literals, sites, output
+        quantizers = dict(module.get_submodule("quantizers").named_children())
+        self._weights = {name: q for name, q in quantizers.items() if name.startswith("weight ")}
+        self._all = list(quantizers.values())
+        position = {name: i for i, name in enumerate(quantizers)}
+        rest = len(position)
+        self._weight_index = torch.tensor([position.get(key(f"weight {layer.weight}"), rest) for layer in network.layers])
+        self._activation_index = torch.tensor([position.get(key(f"tensor {layer.width_of}"), rest) for layer in network.layers])
+        gated = list(self.gates)
+        group_position = {name: i for i, name in enumerate(gated)}
+        self._group_index = torch.tensor(
+            [group_position[key(g.name)] if key(g.name) in group_position else len(gated) + i for i, g in enumerate(network.groups)]
+        )
+        longest = max(len(q.widths) for q in self.quantizers)
+        self._pad = longest
+
+    @property
+    def gates(self) -> dict[str, ChannelGate]:
+        """Gates by (escaped) group name."""
+        return dict(self.module.get_submodule("gates").named_children())  # type: ignore[arg-type]
+
+    @property
+    def quantizers(self) -> list[Quantizer]:
+        """All quantizers, weights and activations."""
+        return self._all  # type: ignore[return-value]
+
+    def forward(self, *args: Tensor) -> object:
+        """Return what the user's model returns."""
+        flat = self.module(*args)
+        return flat if self._output.is_leaf() else pytree.tree_unflatten(list(flat), self._output)
+
+    def bits(self) -> Tensor:
+        """Return the widths of all quantizers [quantizers], one formula over stacked raw scalars."""
+        quantizers = self.quantizers
+        log_range, scale, power, signed = (
+            torch.stack([getattr(q, name) for q in quantizers]) for name in ("log_range", "scale", "power", "sign_bit")
+        )
+        real = quantizers[0].form.real_bits(log_range, scale, power, signed)
+        pad = self._pad
+        allowed = torch.stack([torch.cat([q.allowed, q.allowed[-1:].expand(pad - len(q.allowed))]) for q in quantizers])
+        boundaries = torch.stack([torch.cat([q.boundaries, torch.full((pad - 1 - len(q.boundaries),), torch.inf)]) for q in quantizers])
+        return nearest_width(real, allowed, boundaries)
+
+    def real_bits(self) -> Tensor:
+        """Return the real-valued widths before rounding [quantizers]."""
+        return torch.stack([q.form.real_bits(q.log_range, q.scale, q.power, q.sign_bit) for q in self.quantizers])
+
+    def compression(self, temperature: float | None = None) -> Compression:
+        """Return widths and kept channels, differentiable; with a temperature the paper's soft counts of channels."""
+        kept: Tensor | None = None
+        gates = list(self.gates.values())
+        if gates:
+            kept = kept_counts(gates) if temperature is None else soft_counts(gates, temperature)
+        return self.compression_of(self.bits(), kept)
+
+    def compression_of(self, bits: Tensor, kept: Tensor | None) -> Compression:
+        """Return the compression of given widths [..., quantizers] and gate counts [..., gates] (None without gates)."""
+        bits = bits.double().cpu()
+        table = torch.cat([bits, torch.full((*bits.shape[:-1], 1), FULL_PRECISION_BITS, dtype=torch.float64)], -1)
+        channels = self.network.group_channels
+        if kept is not None:
+            kept = kept.cpu()
+            channels = torch.cat([kept, channels.expand(*kept.shape[:-1], -1)], -1)[..., self._group_index]
+        return Compression(table[..., self._weight_index], table[..., self._activation_index], channels)
+
+    def information(self) -> Tensor:
+        """Return the VIB term, 0 without gates."""
+        gates = list(self.gates.values())
+        return information(gates) if gates else torch.zeros(())
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Keep widths, powers and gate means in their ranges; call it after each optimizer step."""
+        for quantizer in self.quantizers:
+            quantizer.project()
+        for gate in self.gates.values():
+            gate.mean.clamp_(min=0)
+
+    @torch.no_grad()
+    def calibrate(self, *args: Tensor) -> None:
+        """Start the ranges from weights and from one batch: the largest weight, the 99.9th percentile of an activation."""
+        for name, quantizer in self._weights.items():
+            assert isinstance(quantizer, Quantizer)
+            parameter = self.module.get_parameter(name.removeprefix("weight ").replace("/", "."))
+            quantizer.start(parameter.abs().max())
+        training, handles = self.training, []
+        self.eval()
+
+        def observe(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            assert isinstance(module, Quantizer)
+            module.observe(inputs[0])
+
+        for quantizer in self.quantizers:
+            if not quantizer.learn_power:
+                handles.append(quantizer.register_forward_pre_hook(observe))
+        self(*args)
+        for handle in handles:
+            handle.remove()
+        self.train(training)
