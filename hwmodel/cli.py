@@ -21,6 +21,7 @@ from .console import columns, console, human, run
 from .cost import Cost, bops, simulate
 from .errors import InputError
 from .files import write_text
+from .graph import draw
 from .network import Network
 from .profile import Profile, available, load_accelerator, profile_path, read_profile
 from .report import table
@@ -290,6 +291,19 @@ def validate(
             f"{total['rows']:.0f} rows: mean error {total['mape_percent']:.3g} %, worst {total['worst_percent']:.3g} %, "
             f"exact {100 * total['exact_share']:.1f} %; {found.skipped} rows of other systems or metrics not predicted"
         )
+
+
+@app.command()
+def graph(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="PNG or SVG file to write.")] = Path("graph.svg"),
+    num_classes: Classes = None,
+    width: Width = None,
+    input_shape: Shape = None,
+) -> None:
+    """Draw a network: one box a stored tensor, one colour a channel group."""
+    draw(read_network(model, num_classes, width, input_shape), out)
+    print(out)
 
 
 @app.command()

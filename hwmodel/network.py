@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+import networkx as nx
 import torch
 from torch import Tensor
 
@@ -155,6 +156,20 @@ class Network:
         if not weighted:
             raise InputError("the network has no layer with weights")
         return weighted[0], weighted[-1]
+
+    def graph(self) -> "nx.MultiDiGraph[str]":
+        """Return the rows as a networkx multigraph (a plain one would lose the second edge of `a * a`).
+
+        Nodes carry their `layer`; edges their `role`: `input`, `second` (of a matrix product) or `fused` (a residual add).
+        """
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        for layer in self.layers:
+            graph.add_node(layer.name, layer=layer)
+            second = (layer.second_input,) if layer.second_input else ()
+            for role, names in (("input", layer.inputs), ("second", second), ("fused", layer.fused_inputs)):
+                for name in names:
+                    graph.add_edge(name, layer.name, role=role)
+        return graph
 
     # ---- constants over layers, float64 -----------------------------------------------------------------------------
 
