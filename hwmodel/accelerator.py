@@ -16,6 +16,8 @@ from .errors import InputError
 from .numeric import float64, maximum
 from .work import Work
 
+SWITCH = "0 or 1"  # unit of a number that is a switch, and may still be a tensor in a sweep over machines
+
 
 def number(unit: str, low: float, high: float, default: float | None = None) -> Any:
     """Declare a field of a family: a hardware number with its unit and its allowed range."""

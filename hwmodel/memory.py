@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .accelerator import check_numbers, number
+from .accelerator import SWITCH, check_numbers, number
 from .numeric import Number, at_least_one, minimum, tiles
 from .work import Work
 
@@ -38,7 +38,7 @@ class Memory:
     output_buffer_kib: Number = number("KiB", 0.001, 1e7)
     buffer_copies: Number = number("copies", 1, 2)
     partial_sum_bits: Number = number("bit", 1, 128)
-    partial_sums_always_spill: Number = number("0 or 1", 0, 1)
+    partial_sums_always_spill: Number = number(SWITCH, 0, 1)
     dram_bits_per_cycle: Number = number("bit/cycle", 1e-3, 1e7)
     dram_pj_per_bit: Number = number("pJ/bit", 0, 1e4)
     weight_read_pj_per_bit: Number = number("pJ/bit", 0, 1e3)

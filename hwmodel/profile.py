@@ -20,7 +20,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .accelerator import Accelerator
+from .accelerator import SWITCH, Accelerator
 from .bit_serial import BitSerial
 from .composable import BitComposable
 from .errors import InputError, nearest
@@ -85,6 +85,7 @@ def read_profile(name: str) -> Profile:
         raise InputError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {problem}") from error
     if tree is None or not isinstance(content, dict):
         raise InputError(f"{path}:1: a profile is a mapping with the keys {', '.join(Profile.model_fields)}")
+    _check_no_key_twice(path, tree)
     try:
         profile = Profile.model_validate(content)
     except ValidationError as error:
@@ -115,6 +116,18 @@ def _specifications(family: type) -> dict[str, Mapping[str, Any]]:
     return {spec.name: spec.metadata for spec in fields(family) if "unit" in spec.metadata}
 
 
+def _check_no_key_twice(path: Path, node: yaml.Node) -> None:
+    """YAML lets a later key win over an earlier one in silence; a profile must not."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise InputError(f"{path}:{line}: the key {key.value} stands twice, first in line {seen[key.value]}; keep one")
+            seen[key.value] = line
+            _check_no_key_twice(path, value)
+
+
 def _check_section(path: Path, tree: yaml.Node, section: str, given: Mapping[str, Quantity], family: type) -> None:
     wanted = _specifications(family)
     for key, quantity in given.items():
@@ -128,6 +141,8 @@ def _check_section(path: Path, tree: yaml.Node, section: str, given: Mapping[str
             raise InputError(
                 f"{at}: value is {quantity.value:g} {quantity.unit}; the range is {spec['low']:g} to {spec['high']:g} {quantity.unit}"
             )
+        if quantity.unit == SWITCH and quantity.value not in (0, 1):
+            raise InputError(f"{at}: value is {quantity.value:g}; it must be 0 or 1")
     missing = [key for key in wanted if key not in given]
     if missing:
         unit = wanted[missing[0]]["unit"]

@@ -175,3 +175,15 @@ def test_what_is_not_found(name: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
         load_accelerator(name)
     assert str(raised.value).startswith(message)
+
+
+def test_a_key_that_stands_twice_is_refused(write) -> None:  # type: ignore[no-untyped-def]
+    text = LOOM.replace("memory:\n", '  lanes: {value: 8, unit: lanes, confidence: assumption, source: "again"}\nmemory:\n')
+    first = line_of(text, "  lanes:")
+    last = max(i for i, line in enumerate(text.splitlines(), 1) if line.startswith("  lanes:"))
+    check_mistake(write(text), last, f"the key lanes stands twice, first in line {first}; keep one")
+
+
+def test_a_switch_is_0_or_1(write) -> None:  # type: ignore[no-untyped-def]
+    text = LOOM.replace("partial_sums_always_spill: {value: 0,", "partial_sums_always_spill: {value: 0.5,")
+    check_mistake(write(text), line_of(text, "always_spill"), "value is 0.5; it must be 0 or 1")
