@@ -6,8 +6,9 @@ from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .finalize import Finished, Proof, finalize
 from .pareto import load_runs
+from .pretraining import accuracy, pretrain
 from .settings import POWERS_OF_TWO, Settings
-from .train import Result, accuracy, compress, pretrain
+from .train import Result, compress
 
 __all__ = [
     "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Proof", "Result",

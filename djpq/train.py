@@ -1,4 +1,4 @@
-"""The loops: float pre-training, and `compress`, which is a thin loop over attach, objective, step, settle and finalize."""
+"""`compress`: a thin loop over attach, penalty, step, settle and finalize."""
 
 import copy
 import itertools
@@ -23,7 +23,9 @@ from .attach import attach
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
 from .compressible import CompressibleModel
 from .datasets import Data
-from .finalize import Finished, Proof, absorb_means, finalize
+from .finalize import Finished, Proof, finalize
+from .folding import absorb_means
+from .pretraining import Progress, accuracy, check_finite, steps_in
 from .quantizer import BitsForm, StepForm
 from .settings import Settings, half_cosine
 from .settle import Allocation, settle
@@ -31,12 +33,6 @@ from .settle import Allocation, settle
 PROOF_SAMPLES = 64
 CALIBRATION_SAMPLES = 512
 RANKING_BATCHES = 8
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after every epoch with (epoch, epochs, metrics)."""
-
-
-class TrainingDiverged(InputError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,58 +60,6 @@ class Result:
     def compression(self) -> Any:
         """Widths and channels of the finished model's own network."""
         return self.cost.compression
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, data: Data, split: str, batch_size: int = 500) -> float:
-    """Return the share of a split that the model classifies right, in eval mode."""
-    training = model.training
-    model.eval()
-    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in data.batches(split, batch_size))
-    model.train(training)
-    return right / len(data.split(split)[1])
-
-
-def check_finite(loss: Tensor, epoch: int) -> float:
-    """Return the loss as a number; TrainingDiverged when it is not finite."""
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingDiverged(f"the loss became {value} in epoch {epoch + 1}; lower weight_lr or check the data for NaN")
-    return value
-
-
-def steps_in(data: Data, batch_size: int) -> int:
-    """Return the optimizer steps of an epoch."""
-    return sum(1 for _ in data.batches("train", batch_size, torch.Generator().manual_seed(0)))
-
-
-def pretrain(
-    model: nn.Module,
-    data: Data,
-    *,
-    epochs: int = 25,
-    batch_size: int = 100,
-    lr: float = 6e-3,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> nn.Module:
-    """Train a float model in place (Adam, one cycle) and return it."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps_in(data, batch_size))
-    model.train()
-    for epoch in range(epochs):
-        for x, y in data.batches("train", batch_size, generator):
-            loss = functional.cross_entropy(model(x), y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        metrics = {"loss": check_finite(loss, epoch)}
-        if progress:
-            progress(epoch + 1, epochs, metrics)
-    return model.eval()
 
 
 def parameter_groups(compressible: CompressibleModel, settings: Settings, gate_lr: float, bits_lr: float) -> list[dict[str, Any]]:

@@ -11,8 +11,9 @@ from torch import nn
 from djpq.attach import attach
 from djpq.budget import Budget, costs_of
 from djpq.datasets import Data
+from djpq.pretraining import Progress
 from djpq.settings import Settings
-from djpq.train import Progress, Result
+from djpq.train import Result
 from djpq.train import compress as compress_jointly
 from hwmodel.accelerator import Accelerator
 from hwmodel.cost import simulate

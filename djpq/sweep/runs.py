@@ -26,7 +26,8 @@ from hwmodel.report import table
 
 from ..budget import Budget
 from ..datasets import Data, load_data
-from ..train import Progress, Result, accuracy, pretrain
+from ..pretraining import Progress, accuracy, pretrain
+from ..train import Result
 from .plan import Entry, load_method, profile_text
 
 CODE = Path(__file__).resolve().parent.parent.parent

@@ -5,7 +5,7 @@ import torch
 
 import djpq
 import hwmodel
-from djpq.train import TrainingDiverged
+from djpq.pretraining import TrainingDiverged
 from hwmodel.errors import InputError
 
 LOOM = hwmodel.load_accelerator("loom")
