@@ -79,12 +79,35 @@ def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = Non
     return program
 
 
+def in_place(node: Node) -> bool:
+    """Return whether an operator writes its result over its first operand."""
+    schema = getattr(node.target, "_schema", None)
+    written = schema is not None and schema.name.endswith("_") and not schema.name.endswith("__")
+    return written and isinstance(node.args[0], Node)
+
+
+def writes_through_a_view(node: Node, order: dict[Node, int]) -> bool:
+    """Return whether an in-place operator changes a part of a tensor that is read again: its readers would not know of it."""
+    if not in_place(node):
+        return False
+    view = node.args[0]
+    while isinstance(view, Node) and view.op == "call_function":
+        schema = getattr(view.target, "_schema", None)
+        aliases = schema is None or (bool(schema.arguments) and schema.arguments[0].alias_info is not None)
+        if not aliases or not view.args:
+            return False
+        view = view.args[0]
+        later = [user for user in view.users if order[user] > order[node]] if isinstance(view, Node) else []
+        if any(user.op == "output" or tensors_of(user) for user in later):
+            return True
+    return False
+
+
 def rename_in_place(program: ExportedProgram) -> None:
     """Let readers after an in-place operator read its result, which is what they see at run time."""
     order = {node: i for i, node in enumerate(program.graph.nodes)}
     for node in program.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is None or not schema.name.endswith("_") or schema.name.endswith("__") or not isinstance(node.args[0], Node):
+        if not in_place(node):
             continue
         operand = node.args[0]
         later = {user for user in operand.users if order[user] > order[node]}
@@ -97,6 +120,7 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = set(named) | set(signature.inputs_to_lifted_tensor_constants)
     nodes = list(program.graph.nodes)
+    order = {node: i for i, node in enumerate(nodes)}
     walk = Walk({node: named[node.name] for node in nodes if node.name in named}, batch)
     for node in nodes:
         if node.op == "placeholder" and node.name not in constants:
@@ -104,11 +128,13 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
         elif node.op == "call_function" and any(operand in walk.flows for operand in node.all_input_nodes):
             name = operator_name(node)
             rule = operators.MODELLED.get(name) or operators.ZERO.get(name)
-            if rule is not None:
+            if writes_through_a_view(node, order):
+                unknown(walk, node, f"{name}_ through a view")
+            elif rule is not None:
+                walk.modelled += name in operators.MODELLED
                 rule(walk, node)
             elif tensors_of(node):
-                walk.unknown[name] = walk.unknown.get(name, 0) + 1
-                unknown(walk, node)
+                unknown(walk, node, name)
         elif node.op == "output":
             for operand in node.all_input_nodes:
                 flow = walk.flow(operand)
@@ -149,13 +175,14 @@ def tensors_of(node: Node) -> list[Tensor]:
     return [each for each in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(each, Tensor)]
 
 
-def unknown(walk: Walk, node: Node) -> None:
+def unknown(walk: Walk, node: Node, name: str) -> None:
     """Cost an operator without a rule as element-wise, with all its channels frozen."""
+    walk.unknown[name] = walk.unknown.get(name, 0) + 1
+    reason, shapes = f"unknown operator {name}", [tuple(value.shape) or (1,) for value in tensors_of(node)]
     for operand in walk.activations(node):
         flow = walk.flow(operand)
         if flow:
-            walk.coupling.freeze(flow.pieces, f"unknown operator {operator_name(node)}")
-    reason, shapes = f"unknown operator {operator_name(node)}", [tuple(value.shape) or (1,) for value in tensors_of(node)]
+            walk.coupling.freeze(flow.pieces, reason)
     operand, pieces = walk.activations(node)[0], [walk.fresh(shape[-1], reason) for shape in shapes]
     walk.emit(node, "elementwise", operand, pieces[0], len(shapes[0]) - 1).signed = True
     if isinstance(node.meta["val"], (tuple, list)):
@@ -208,8 +235,7 @@ def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -
     )  # fmt: skip
     end = next(node for node in program.graph.nodes if node.op == "output")
     outputs = {row for node in end.all_input_nodes if (flow := walk.flow(node)) for row in flow.rows}
-    calls = [operator_name(node) for node in program.graph.nodes if node.op == "call_function"]
-    modelled = sum(name in operators.MODELLED for name in calls)
-    coverage = Coverage(modelled, len(calls) - modelled - sum(walk.unknown.values()), dict(walk.unknown))
+    calls = sum(node.op == "call_function" for node in program.graph.nodes)
+    coverage = Coverage(walk.modelled, calls - walk.modelled - sum(walk.unknown.values()), dict(walk.unknown))
     example = tuple((tuple(arg.shape), arg.dtype) for arg in args)
     return Network(layers, groups, coverage, called(sorted(outputs)), example)

@@ -74,6 +74,7 @@ class Walk:
         self.flows: dict[Node, Flow | list[Flow]] = {}
         self.shared_widths: list[tuple[int, ...]] = []
         self.unknown: dict[str, int] = {}
+        self.modelled = 0
         self._names: dict[str, int] = {}
 
     # ---- reading ----------------------------------------------------------------------------------------------------
