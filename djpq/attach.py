@@ -19,8 +19,17 @@ from hwmodel.network import Layer, Network
 from hwmodel.trace import batch_of, export, walk_graph, width_owners
 from hwmodel.walk import Walk
 
-from .compressible import CompressibleModel, key
-from .editing import channel_literals, channel_slices, follow, group_names, parameters_as_attributes, quantize_weight, return_modules
+from .compressible import TENSOR, WEIGHT, CompressibleModel, key
+from .editing import (
+    channel_literals,
+    channel_slices,
+    follow,
+    group_names,
+    named_pieces,
+    parameters_as_attributes,
+    quantize_weight,
+    return_modules,
+)
 from .gate import ChannelGate, GateSite
 from .quantizer import BitsForm, Form, Quantizer
 
@@ -106,11 +115,10 @@ def place_gates(
     for i, row in enumerate(walk.rows):
         flow = walk.flow(row.writer)
         assert flow
-        roots = [(walk.coupling.find(group), repeat) for group, repeat in flow.pieces]
-        pieces = tuple((names.get(found, f"#{found}"), repeat) for found, repeat in roots)
+        pieces = named_pieces(walk, names, flow.pieces)
         if row.keeps_zero or not any(group in gates for group, _ in pieces):
             continue
-        sizes = {name: walk.coupling.size(found) for (name, _), (found, _) in zip(pieces, roots, strict=True)}
+        sizes = {name: walk.coupling.size(group) for (name, _), (group, _) in zip(pieces, flow.pieces, strict=True)}
         target = f"gate_sites.{key(row.name)}"
         root[target] = GateSite(gates, pieces, sizes, flow.axis)
         writers[i] = sites[row.name] = follow(graph, writers[i], target, flow.axis)
@@ -126,12 +134,12 @@ def place_quantizers(graph: Graph, walk: Walk, network: Network, widths: Widths,
         if layer.name in network.outputs or row.keeps_width:
             continue
         owner = network.layers[owners[i]]
-        name = key(f"tensor {owner.name}")
+        name = key(f"{TENSOR}{owner.name}")
         if name not in quantizers:
             quantizers[name] = widths.of_tensor(owner)
         follow(graph, writers[i], f"quantizers.{name}", flow.axis)
     for layer in network.layers:
-        name = key(f"weight {layer.weight}")
+        name = key(f"{WEIGHT}{layer.weight}")
         if layer.weight and name not in quantizers:
             quantizers[name] = widths.of_weight()
             quantize_weight(graph, layer.weight, f"quantizers.{name}")

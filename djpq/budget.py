@@ -63,10 +63,10 @@ class Budget:
     def check_reachable(self, network: Network, machine: Accelerator, smallest: Compression) -> dict[str, float]:
         """Return absolute limits; InputError names the smallest reachable cost when a limit lies below it."""
         limits, least = self.resolve(network, machine), simulate(network, smallest, machine)
-        baseline = simulate(network, full_precision(network), machine)
         for name, limit in limits.items():
-            floor, full = float(getattr(least, name)), float(getattr(baseline, name))
+            floor = float(getattr(least, name))
             if floor > limit:
+                full = float(getattr(simulate(network, full_precision(network), machine), name))
                 raise InputError(
                     f"budget {name} = {self.given()[name]} ({limit:.4g}) is below the smallest reachable {floor:.4g} "
                     f"({100 * floor / full:.3g}% of the 32-bit network) on {machine.name}"

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hwmodel.console import console, human, run
 from hwmodel.errors import InputError
+from hwmodel.files import write_text
 from hwmodel.profile import available
 from hwmodel.zoo import ZOO
 
@@ -72,8 +73,9 @@ def train(
     peak_activation_bits: Annotated[str | None, typer.Option(help="Limit.")] = None,
     method: Annotated[str, typer.Option(help="djpq, or the import path of a compress function.")] = "djpq",
     epochs: Annotated[int, typer.Option(help="Epochs of compression.")] = 60,
-    pretrain_epochs: Annotated[int, typer.Option(help="Epochs of float training before it.")] = 25,
-    batch_size: Annotated[int, typer.Option(help="Batch size of both.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Batch size of compression.")] = 100,
+    pretrain_epochs: Annotated[int | None, typer.Option(help="Epochs of float training before it.", show_default="25")] = None,
+    pretraining: Annotated[str | None, typer.Option(help="More of the float training as JSON: epochs, batch_size, lr.")] = None,
     restrict: Annotated[str | None, typer.Option(help="Allowed widths: pow2 for 2,4,8, or a list such as 2,4,6.")] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the network.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
@@ -95,11 +97,13 @@ def train(
     chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     if restrict:
         chosen["weight_widths"] = chosen["activation_widths"] = widths_of(restrict)
-    chosen |= parse_json(settings) if settings else {}
+    chosen |= parse_json("--settings", settings) if settings else {}
+    float_training = parse_json("--pretraining", pretraining) if pretraining else {}
+    float_training |= {"epochs": pretrain_epochs} if pretrain_epochs is not None else {}
     plan = Plan(
         networks=[network], data=data, data_root=str(data_root) if data_root else None, width=width, accelerators=[accelerator],
         methods=[method], budgets=[limits], seeds=[seed], settings=validated(Settings, chosen, "settings"),
-        pretraining=validated(Pretraining, {"epochs": pretrain_epochs, "batch_size": batch_size}, "pretraining"),
+        pretraining=validated(Pretraining, float_training, "pretraining"),
     )  # fmt: skip
     (entry,) = plan.entries()
     with epoch_bar() as bar:
@@ -124,14 +128,14 @@ def widths_of(text: str) -> tuple[int, ...]:
         raise InputError(f"--restrict is {text!r}; give pow2 or widths such as 2,4,8") from None
 
 
-def parse_json(text: str) -> dict[str, Any]:
+def parse_json(option: str, text: str) -> dict[str, Any]:
     """Return a JSON object given on the command line."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"--settings is not JSON: {error.msg} at character {error.pos}") from None
+        raise InputError(f"{option} is not JSON: {error.msg} at character {error.pos}") from None
     if not isinstance(content, dict):
-        raise InputError("--settings must be a JSON object")
+        raise InputError(f"{option} must be a JSON object")
     return content
 
 
@@ -215,8 +219,9 @@ def front(
     console().print(table)
     stem = out or runs / "front"
     stem.parent.mkdir(parents=True, exist_ok=True)
-    written = plot_front(frame, stem, cost)
-    print("figures:", ", ".join(str(path) for path in written))
+    written = [*plot_front(frame, stem, cost), stem.with_name(f"{stem.name}.csv")]
+    write_text(written[-1], rows.to_csv(index=False))
+    print("written:", ", ".join(str(path) for path in written))
 
 
 @app.command()

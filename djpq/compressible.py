@@ -15,6 +15,7 @@ Slices = dict[str, dict[int, tuple[tuple[str, int], ...]]]
 """Parameter name -> axis -> channel pieces along that axis: what `finalize` cuts."""
 Literals = dict[str, tuple[int, tuple[tuple[str, int], ...]]]
 """Name of a reshaping node -> channel axis of its result and the pieces along it: where the graph holds channels as a constant."""
+WEIGHT, TENSOR = "weight ", "tensor "  # how the names of quantizers begin
 
 
 def key(name: str) -> str:
@@ -30,20 +31,25 @@ class CompressibleModel(nn.Module):
     ) -> None:
         super().__init__()
         self.module, self.network, self.slices, self.literals, self.sites, self._output = module, network, slices, literals, sites, output
-        quantizers = dict(module.get_submodule("quantizers").named_children())
-        self._weights = {name: q for name, q in quantizers.items() if name.startswith("weight ")}
-        self._all = list(quantizers.values())
-        position = {name: i for i, name in enumerate(quantizers)}
+        named = dict(module.get_submodule("quantizers").named_children())
+        self._quantizers: dict[str, Quantizer] = {name: q for name, q in named.items() if isinstance(q, Quantizer)}
+        position = {name: i for i, name in enumerate(named)}
         rest = len(position)
-        self._weight_index = torch.tensor([position.get(key(f"weight {layer.weight}"), rest) for layer in network.layers])
-        self._activation_index = torch.tensor([position.get(key(f"tensor {layer.width_of}"), rest) for layer in network.layers])
-        gated = list(self.gates)
-        group_position = {name: i for i, name in enumerate(gated)}
-        self._group_index = torch.tensor(
-            [group_position[key(g.name)] if key(g.name) in group_position else len(gated) + i for i, g in enumerate(network.groups)]
-        )
+        self._weight_index = torch.tensor([position.get(key(f"{WEIGHT}{layer.weight}"), rest) for layer in network.layers])
+        self._activation_index = torch.tensor([position.get(key(f"{TENSOR}{layer.width_of}"), rest) for layer in network.layers])
+        gate_position = {name: i for i, name in enumerate(self.gates)}
+        self._group_index = torch.tensor([gate_position.get(key(g.name), len(gate_position) + i) for i, g in enumerate(network.groups)])
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """Stack the allowed widths and their boundaries, padded to one length; they change only when widths are fixed."""
         longest = max(len(q.widths) for q in self.quantizers)
-        self._pad = longest
+        allowed = [torch.cat([q.allowed, q.allowed[-1:].expand(longest - len(q.allowed))]) for q in self.quantizers]
+        boundaries = [torch.cat([q.boundaries, q.allowed.new_full((longest - len(q.allowed),), torch.inf)]) for q in self.quantizers]
+        self.register_buffer("allowed", torch.stack(allowed), persistent=False)
+        self.register_buffer("boundaries", torch.stack(boundaries), persistent=False)
+        self.allowed: Tensor
+        self.boundaries: Tensor
 
     @property
     def gates(self) -> dict[str, ChannelGate]:
@@ -52,29 +58,39 @@ class CompressibleModel(nn.Module):
 
     @property
     def quantizers(self) -> list[Quantizer]:
-        """All quantizers, weights and activations."""
-        return self._all  # type: ignore[return-value]
+        """All quantizers, of stored tensors and of weights, in the order of every [quantizers] tensor."""
+        return list(self._quantizers.values())
 
     def forward(self, *args: Tensor) -> object:
         """Return what the user's model returns."""
         flat = self.module(*args)
         return flat if self._output.is_leaf() else pytree.tree_unflatten(list(flat), self._output)
 
-    def bits(self) -> Tensor:
-        """Return the widths of all quantizers [quantizers], one formula over stacked raw scalars."""
+    def real_bits(self) -> Tensor:
+        """Return the real-valued widths before rounding [quantizers], one formula over stacked raw scalars."""
         quantizers = self.quantizers
         log_range, scale, power, signed = (
             torch.stack([getattr(q, name) for q in quantizers]) for name in ("log_range", "scale", "power", "sign_bit")
         )
-        real = quantizers[0].form.real_bits(log_range, scale, power, signed)
-        pad = self._pad
-        allowed = torch.stack([torch.cat([q.allowed, q.allowed[-1:].expand(pad - len(q.allowed))]) for q in quantizers])
-        boundaries = torch.stack([torch.cat([q.boundaries, torch.full((pad - 1 - len(q.boundaries),), torch.inf)]) for q in quantizers])
-        return nearest_width(real, allowed, boundaries)
+        return quantizers[0].form.real_bits(log_range, scale, power, signed)
 
-    def real_bits(self) -> Tensor:
-        """Return the real-valued widths before rounding [quantizers]."""
-        return torch.stack([q.form.real_bits(q.log_range, q.scale, q.power, q.sign_bit) for q in self.quantizers])
+    def bits(self) -> Tensor:
+        """Return the widths of all quantizers [quantizers]."""
+        return nearest_width(self.real_bits(), self.allowed, self.boundaries)
+
+    def uniform_bits(self, weight_bits: int, activation_bits: int) -> Tensor:
+        """Return the widths [quantizers] that come nearest to one for all weights and one for all activations."""
+
+        def nearest(name: str, widths: tuple[int, ...]) -> int:
+            return min(widths, key=lambda width: abs(width - (weight_bits if name.startswith(WEIGHT) else activation_bits)))
+
+        return torch.tensor([float(nearest(name, q.widths)) for name, q in self._quantizers.items()])
+
+    def fix(self, bits: Tensor) -> None:
+        """Hold the widths [quantizers] from now on."""
+        for quantizer, width in zip(self.quantizers, bits.tolist(), strict=True):
+            quantizer.fix(int(width))
+        self._tabulate()
 
     def compression(self, temperature: float | None = None) -> Compression:
         """Return widths and kept channels, differentiable; with a temperature the paper's soft counts of channels."""
@@ -110,10 +126,10 @@ class CompressibleModel(nn.Module):
     @torch.no_grad()
     def calibrate(self, *args: Tensor) -> None:
         """Start the ranges from weights and from one batch: the largest weight, the 99.9th percentile of an activation."""
-        for name, quantizer in self._weights.items():
-            assert isinstance(quantizer, Quantizer)
-            parameter = self.module.get_parameter(name.removeprefix("weight ").replace("/", "."))
-            quantizer.start(parameter.abs().max())
+        for name, quantizer in self._quantizers.items():
+            if name.startswith(WEIGHT):
+                parameter = self.module.get_parameter(name.removeprefix(WEIGHT).replace("/", "."))
+                quantizer.start(parameter.abs().max())
         training, handles = self.training, []
         self.eval()
 
@@ -121,8 +137,8 @@ class CompressibleModel(nn.Module):
             assert isinstance(module, Quantizer)
             module.observe(inputs[0])
 
-        for quantizer in self.quantizers:
-            if not quantizer.learn_power:
+        for name, quantizer in self._quantizers.items():
+            if name.startswith(TENSOR):
                 handles.append(quantizer.register_forward_pre_hook(observe))
         self(*args)
         for handle in handles:

@@ -75,6 +75,11 @@ class Data:
         pair: tuple[Tensor, Tensor] = getattr(self, name)
         return pair
 
+    def steps(self, batch_size: int) -> int:
+        """The training batches of one pass."""
+        count = len(self.train[1])
+        return -(-(count - (batch_size > 1 and count % batch_size == 1)) // batch_size)
+
     def batches(self, split: str, batch_size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one pass over a split: in order to evaluate, shuffled by `generator` to train.
 

@@ -5,7 +5,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from hwmodel.network import Network
-from hwmodel.walk import Walk, operator_name, shape_of
+from hwmodel.walk import Walk, module_path, operator_name, shape_of
 
 from .compressible import Literals, Slices
 
@@ -41,14 +41,16 @@ def group_names(walk: Walk, network: Network) -> dict[int, str]:
     return found
 
 
+def named_pieces(walk: Walk, names: dict[int, str], pieces: tuple[tuple[int, int], ...]) -> tuple[tuple[str, int], ...]:
+    """Return pieces with the names of their groups; a frozen group that no row knows is called by its number."""
+    roots = ((walk.coupling.find(group), repeat) for group, repeat in pieces)
+    return tuple((names.get(root, f"#{root}"), repeat) for root, repeat in roots)
+
+
 def channel_slices(walk: Walk, graph: Graph, parameters: dict[Node, str], network: Network) -> Slices:
     """Return which axes of which parameters are channels of a group: weights, biases, normalisation, per-channel constants."""
     names = group_names(walk, network)
     slices: Slices = {}
-
-    def named(pieces: tuple[tuple[int, int], ...]) -> tuple[tuple[str, int], ...]:
-        return tuple((names.get(walk.coupling.find(group), ""), repeat) for group, repeat in pieces)
-
     for node in graph.nodes:
         flow = walk.flow(node)
         if node.op != "call_function" or flow is None:
@@ -62,15 +64,15 @@ def channel_slices(walk: Walk, graph: Graph, parameters: dict[Node, str], networ
         for constant in constants:
             shape, axes = shape_of(constant), slices.setdefault(parameters[constant], {})
             if operator_name(node) in WEIGHTED and constant is node.args[1]:
-                axes[0] = named(flow.pieces)
+                axes[0] = named_pieces(walk, names, flow.pieces)
                 if shape[1] == shape_of(operand)[read.axis]:
-                    axes[1] = named(read.pieces)
+                    axes[1] = named_pieces(walk, names, read.pieces)
             elif operator_name(node) in (*WEIGHTED, "batch_norm"):
-                axes[0] = named(flow.pieces)
+                axes[0] = named_pieces(walk, names, flow.pieces)
             else:
                 axis = flow.axis - (len(shape_of(node)) - len(shape))
                 if 0 <= axis < len(shape) and shape[axis] == shape_of(node)[flow.axis]:
-                    axes[axis] = named(flow.pieces)
+                    axes[axis] = named_pieces(walk, names, flow.pieces)
     return slices
 
 
@@ -82,10 +84,9 @@ def channel_literals(walk: Walk, graph: Graph, network: Network) -> Literals:
         flow = walk.flow(node)
         if node.op != "call_function" or flow is None or operator_name(node) not in RESHAPING:
             continue
-        pieces = tuple((names.get(walk.coupling.find(group), ""), repeat) for group, repeat in flow.pieces)
-        sizes = node.args[1]
+        pieces, sizes = named_pieces(walk, names, flow.pieces), node.args[1]
         if (
-            all(name for name, _ in pieces)
+            all(name in network.channels for name, _ in pieces)
             and isinstance(sizes, (list, tuple))
             and isinstance(sizes[flow.axis], int)
             and sizes[flow.axis] > 0
@@ -107,8 +108,7 @@ def return_modules(
         if name == "batch_norm":
             path = next((parameters[a].rsplit(".", 1)[0] for a in node.args[1:5] if isinstance(a, Node) and a in parameters), "")
         elif name in ("dropout", "feature_dropout", "alpha_dropout"):
-            stack = list((node.meta.get("nn_module_stack") or {}).values())
-            path = stack[-1][0].split("@")[0] if stack else ""
+            path = module_path(node)
         if not isinstance(modules.get(path), (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
             continue
         root[path] = modules[path]

@@ -18,7 +18,7 @@ from hwmodel.cost import Cost, simulate
 from hwmodel.network import Network
 from hwmodel.trace import trace
 
-from .compressible import CompressibleModel
+from .compressible import TENSOR, WEIGHT, CompressibleModel
 from .gate import ChannelScale, GateSite
 from .prune import pruned_model
 from .quantizer import FixedQuantizer, Quantizer
@@ -55,7 +55,7 @@ class Proof:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The plain model, its network and compression, its cost and the proof; `kept` and `bits` refer to the original network."""
+    """The plain model, its network and compression, its cost and the proof; `original` is the compression of the original network."""
 
     model: nn.Module
     network: Network
@@ -74,7 +74,7 @@ def fixed_model(compressible: CompressibleModel) -> GraphModule:
         target = str(node.target)
         if node.op != "call_module":
             continue
-        if target.startswith("quantizers.weight "):
+        if target.startswith(f"quantizers.{WEIGHT}"):
             quantizer, source = quantizers[target.removeprefix("quantizers.")], node.args[0]
             parameter = module.get_parameter(source.target)
             on_grid = quantizer(parameter.float()).to(parameter.dtype)
@@ -85,7 +85,7 @@ def fixed_model(compressible: CompressibleModel) -> GraphModule:
             quantizer = quantizers[target.removeprefix("quantizers.")]
             assert isinstance(quantizer, Quantizer)
             _, step, bits = quantizer.grid()
-            name = f"activation_quantizers.{target.removeprefix('quantizers.tensor ')}"
+            name = f"activation_quantizers.{target.removeprefix(f'quantizers.{TENSOR}')}"
             module.add_submodule(name, FixedQuantizer(step, int(bits), quantizer.signed))
             node.target = name
         elif target.startswith("gate_sites."):

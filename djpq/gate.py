@@ -17,6 +17,11 @@ MEAN_EPSILON = 1e-10
 Pieces = tuple[tuple[str, int], ...]
 
 
+def log_alpha(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return log(mean^2 / sigma^2)."""
+    return torch.log(mean.square() + MEAN_EPSILON) - log_variance
+
+
 class ChannelGate(nn.Module):
     """One gate per channel of a group, shared by every tensor of the group."""
 
@@ -30,7 +35,7 @@ class ChannelGate(nn.Module):
 
     def log_alpha(self) -> Tensor:
         """Return log(mean^2 / sigma^2) [channels]."""
-        return torch.log(self.mean.square() + MEAN_EPSILON) - self.log_variance
+        return log_alpha(self.mean, self.log_variance)
 
     def kept(self) -> Tensor:
         """Return 0/1 [channels]: what stays, at least the strongest channel."""
@@ -108,16 +113,21 @@ class ChannelScale(nn.Module):
         return x * self.factor
 
 
+def strengths(gates: list[ChannelGate]) -> Tensor:
+    """Return log alpha of all channels of all gates, one formula over the joined parameters."""
+    mean, log_variance = torch.cat([gate.mean for gate in gates]), torch.cat([gate.log_variance for gate in gates])
+    return log_alpha(mean, log_variance)
+
+
 def kept_counts(gates: list[ChannelGate]) -> Tensor:
     """Return the channels that stay in each gate [gates], float64: the hard count, with the gradient of `sum sigmoid(log alpha)`.
 
     So the cost seen in training is the cost reported. One formula over all gates.
     """
-    mean, log_variance = torch.cat([gate.mean for gate in gates]), torch.cat([gate.log_variance for gate in gates])
-    strength = (torch.log(mean.square() + MEAN_EPSILON) - log_variance).double()
-    owner = torch.repeat_interleave(torch.tensor([len(gate.mean) for gate in gates])).to(mean.device)
+    strength = strengths(gates).double()
+    owner = torch.repeat_interleave(torch.tensor([len(gate.mean) for gate in gates])).to(strength.device)
     hard = torch.cat([gate.kept() for gate in gates]).double()
-    zeros = torch.zeros(len(gates), dtype=torch.float64, device=mean.device)
+    zeros = torch.zeros(len(gates), dtype=torch.float64, device=strength.device)
     soft = zeros.index_add(0, owner, torch.sigmoid(strength))
     return through(zeros.index_add(0, owner, hard), soft)
 
@@ -129,5 +139,4 @@ def soft_counts(gates: list[ChannelGate], temperature: float) -> Tensor:
 
 def information(gates: list[ChannelGate]) -> Tensor:
     """Return the bound on the information that passes: `sum log(1 + alpha) / 2` over all channels (VIBNet's KL term)."""
-    strength = torch.cat([gate.log_alpha() for gate in gates])
-    return 0.5 * torch.nn.functional.softplus(strength).sum()
+    return 0.5 * torch.nn.functional.softplus(strengths(gates)).sum()

@@ -1,4 +1,4 @@
-"""The float model that every method starts from, and what all loops share: accuracy, steps, the check for NaN."""
+"""The float model that every method starts from, and what all loops share: accuracy and the check for NaN."""
 
 import math
 from collections.abc import Callable
@@ -37,11 +37,6 @@ def check_finite(loss: Tensor, epoch: int) -> float:
     return value
 
 
-def steps_in(data: Data, batch_size: int) -> int:
-    """Return the optimizer steps of an epoch."""
-    return sum(1 for _ in data.batches("train", batch_size, torch.Generator().manual_seed(0)))
-
-
 def pretrain(
     model: nn.Module,
     data: Data,
@@ -56,7 +51,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps_in(data, batch_size))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * data.steps(batch_size))
     model.train()
     for epoch in range(epochs):
         for x, y in data.batches("train", batch_size, generator):

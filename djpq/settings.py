@@ -10,7 +10,7 @@ POWERS_OF_TWO = (2, 4, 8)
 
 
 class Settings(BaseModel):
-    """Defaults were chosen on the validation split of digits (`benchmarks/results/digits_settings.csv`)."""
+    """Where the defaults come from is told in `docs/djpq.md`, "Settings"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -50,8 +50,9 @@ class Allocation:
         """Return the largest share of a limit that is used, [...]; at most 1 holds them all. Many candidates are priced in chunks."""
         kept = self.kept if kept is None else kept
         if at.dim() > 1 and len(at) > CHUNK:
-            parts = [None] * (len(at) // CHUNK + 1) if kept is None or kept.dim() == 1 else kept.split(CHUNK)
-            return torch.cat([self.use(some, part) for some, part in zip(at.split(CHUNK), parts, strict=False)])
+            chunks = at.split(CHUNK)
+            parts = [kept] * len(chunks) if kept is None or kept.dim() == 1 else kept.split(CHUNK)
+            return torch.cat([self.use(some, part) for some, part in zip(chunks, parts, strict=True)])
         if kept is not None:
             leading = torch.broadcast_shapes(at.shape[:-1], kept.shape[:-1])
             at, kept = at.expand(*leading, -1), kept.expand(*leading, -1)
@@ -68,24 +69,24 @@ class Allocation:
 
     def lower_until_held(self) -> None:
         """Lower widths, then channels, until every limit holds."""
-        while self.use(self.at) > 1:
+        while (now := self.use(self.at)) > 1:
             tensors = self.moves(-1)
-            if len(tensors):
-                saved = self.use(self.moved(tensors, -1)) < self.use(self.at)
-                wanted = (self.real - self.bits(self.at))[tensors]
-                tensors = tensors[saved] if bool(saved.any()) else tensors
-                wanted = wanted[saved] if bool(saved.any()) else wanted
-                self.at[tensors[wanted.argmin()]] -= 1
-            else:
+            if not len(tensors):
                 self._drop_a_channel()
+                continue
+            saves = self.use(self.moved(tensors, -1)) < now
+            tensors = tensors[saves] if bool(saves.any()) else tensors
+            self.at[tensors[(self.real - self.bits(self.at))[tensors].argmin()]] -= 1
 
     def _drop_a_channel(self) -> None:
+        """Give one channel of the group where it saves most for its share of the group."""
         if self.kept is None or not bool((self.kept > 1).any()):
             raise InputError(f"no allocation holds the limits {self.limits}")
         candidates = (self.kept > 1).nonzero().flatten()
         fewer = self.kept.repeat(len(candidates), 1)
         fewer[torch.arange(len(candidates)), candidates] -= 1
-        self.kept = fewer[(self.use(self.at, fewer) / self.kept[candidates]).argmin()]
+        saved = self.use(self.at) - self.use(self.at, fewer)
+        self.kept = fewer[(saved * self.kept[candidates]).argmax()]
 
     def raise_while_held(self) -> None:
         """Raise the widths that training wanted higher, as long as every limit holds."""

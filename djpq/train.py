@@ -25,7 +25,7 @@ from .compressible import CompressibleModel
 from .datasets import Data
 from .finalize import Finished, Proof, finalize
 from .folding import absorb_means
-from .pretraining import Progress, accuracy, check_finite, steps_in
+from .pretraining import Progress, accuracy, check_finite
 from .quantizer import BitsForm, StepForm
 from .settings import Settings, half_cosine
 from .settle import Allocation, settle
@@ -134,7 +134,7 @@ def smallest(compressible: CompressibleModel) -> Any:
 
 
 def order_gates(compressible: CompressibleModel, data: Data, settings: Settings) -> None:
-    """Spread the gates by importance: the mean square of `dL / d gate`, the Taylor score of removing the channel."""
+    """Spread the gates by importance: the summed square of `dL / d gate` over batches, the Taylor score of removing the channel."""
     gates = list(compressible.gates.values())
     if not gates or not settings.spread:
         return
@@ -159,7 +159,7 @@ def train_jointly(
     epochs = settings.joint_epochs()
     if not epochs:
         return
-    steps = epochs * steps_in(data, settings.batch_size)
+    steps = epochs * data.steps(settings.batch_size)
     optimizer = torch.optim.Adam(parameter_groups(compressible, settings, *settings.rates(steps)))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: settings.decay(at, steps))
     network = compressible.network
@@ -211,8 +211,7 @@ def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[s
         for gate, count in zip(gates, kept.tolist() if kept is not None else [], strict=True):
             strongest = gate.log_alpha().topk(int(count)).indices
             gate.freeze(torch.zeros_like(gate.mask).index_fill(0, strongest, 1.0))
-        for quantizer, width in zip(compressible.quantizers, bits.tolist(), strict=True):
-            quantizer.fix(int(width))
+        compressible.fix(bits)
 
 
 def fine_tune(
@@ -229,7 +228,7 @@ def fine_tune(
         return
     groups = parameter_groups(compressible, settings, 1.0, 1.0)
     groups[0]["lr"] = settings.frozen_lr
-    optimizer, steps = torch.optim.Adam(groups), epochs * steps_in(data, settings.batch_size)
+    optimizer, steps = torch.optim.Adam(groups), epochs * data.steps(settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: half_cosine(at, steps))
     compressible.train()
     step = 0

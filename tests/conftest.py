@@ -8,7 +8,11 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
-from hwmodel import Network, Work, trace
+from djpq import CompressibleModel, Finished
+from djpq.attach import attach
+from djpq.finalize import finalize
+from djpq.train import decide
+from hwmodel import Network, Work, load_accelerator, trace
 from hwmodel.zoo import load_model
 
 torch.set_num_threads(1)
@@ -65,3 +69,30 @@ def make_work(*, kernel: float = 1, elements: dict[str, float] | None = None, **
 def work_of() -> Callable[..., Work]:
     """`work_of(filters=64, reduction=288, kernel=9, positions=49, weight_bits=4)`: work made by hand."""
     return make_work
+
+
+@pytest.fixture
+def traced(function_model: type[Function]) -> Callable[..., Network]:
+    """`traced(function, *inputs, **modules)`: the network of a function, on a small image unless inputs are given."""
+
+    def run(function: Callable[..., object], *inputs: Tensor, **parts: nn.Module) -> Network:
+        return trace(function_model(function, **parts), inputs or (torch.zeros(1, 3, 8, 8),))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def prune_at_random() -> Callable[..., tuple[CompressibleModel, Finished]]:
+    """`prune_at_random(model, x)`: the model attached, calibrated on x, with random gates, and finalized with its proof."""
+
+    def run(model: nn.Module, x: Tensor) -> tuple[CompressibleModel, Finished]:
+        attached = attach(model, trace(model, (x[:1],)))
+        attached.calibrate(x)
+        with torch.no_grad():
+            for gate in attached.gates.values():
+                gate.log_variance.uniform_(-4, 2)
+        machine = load_accelerator("loom")
+        decide(attached.eval(), machine, {})
+        return attached, finalize(attached, machine, x)
+
+    return run

@@ -46,13 +46,10 @@ def widest(model: nn.Module, data: Data, machine: Accelerator, budget: Budget) -
     network = trace(model, (data.train[0][:1],))
     compressible = attach(copy.deepcopy(model), network, gates=False)
     pairs = [(w, a) for w in range(2, 9) for a in range(1, 9) if abs(w - a) <= 1]
-    rows = [
-        [float(w if q.learn_power else min(max(a, q.widths[0]), 8) if len(q.widths) > 1 else q.widths[0]) for q in compressible.quantizers]
-        for w, a in pairs
-    ]
+    bits = torch.stack([compressible.uniform_bits(w, a) for w, a in pairs])
     limits = budget.resolve(network, machine)
     caps = torch.tensor(list(limits.values()), dtype=torch.float64)
-    cost = simulate(network, compressible.compression_of(torch.tensor(rows), None), machine)
+    cost = simulate(network, compressible.compression_of(bits, None), machine)
     use = (costs_of(cost, limits) / caps).amax(-1)
     if not bool((use <= 1).any()):
         raise InputError(

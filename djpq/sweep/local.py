@@ -13,9 +13,8 @@ import torch
 from hwmodel.errors import InputError
 from hwmodel.files import write_text
 
-from ..datasets import load_data
 from .plan import Entry
-from .runs import float_model, float_path, run_entry, run_name
+from .runs import data_of, float_model, float_path, run_entry, run_name
 
 Report = Callable[[str, str], None]
 """Called with (event, run): `skipped`, `float`, `done`, `refused`, `failed`."""
@@ -46,7 +45,7 @@ def sweep(folder: Path, entries: list[Entry], *, workers: int | None = None, rep
     waiting: dict[str, Entry] = {}
     floats: dict[Path, Entry] = {}
     for entry in entries:
-        data = load_data(entry.data, Path(entry.data_root) if entry.data_root else None)
+        data = data_of(entry)
         name = run_name(entry, data.fingerprint)
         if (folder / name / "result.json").is_file():
             outcome.skipped.append(name)
@@ -79,7 +78,7 @@ def _start_worker() -> None:
 
 
 def _float(folder: Path, entry: Entry) -> None:
-    float_model(folder, entry, load_data(entry.data, Path(entry.data_root) if entry.data_root else None))
+    float_model(folder, entry, data_of(entry))
 
 
 def _run(folder: Path, entry: Entry, name: str) -> tuple[str, str]:

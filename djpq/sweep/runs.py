@@ -4,6 +4,7 @@ Its name is a hash of all that decides the result, so a finished run is found ag
 beside itself and renamed, so what exists is whole.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -31,7 +32,6 @@ from ..train import Result
 from .plan import Entry, load_method, profile_text
 
 CODE = Path(__file__).resolve().parent.parent.parent
-LIMITED = ("macs", "bops", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
 
 
 def digest(content: Any) -> str:
@@ -39,6 +39,17 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str, root: str | None) -> Data:
+    return load_data(name, Path(root) if root else None)
+
+
+def data_of(entry: Entry) -> Data:
+    """Return the data of an entry, read once a process."""
+    return _loaded(entry.data, entry.data_root)
+
+
+@functools.cache
 def code_version() -> str:
     """Return a hash of this package's sources: another code is another run."""
     total = hashlib.sha256()
@@ -90,7 +101,7 @@ def float_model(folder: Path, entry: Entry, data: Data, progress: Progress | Non
 
 def run_entry(folder: Path, entry: Entry, name: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Carry out one run, or return the result of the finished one."""
-    data = load_data(entry.data, Path(entry.data_root) if entry.data_root else None)
+    data = data_of(entry)
     place = folder / (name or run_name(entry, data.fingerprint))
     if (place / "result.json").is_file():
         finished: dict[str, Any] = json.loads((place / "result.json").read_text(encoding="utf-8"))
@@ -114,14 +125,11 @@ def run_entry(folder: Path, entry: Entry, name: str | None = None, progress: Pro
 def describe(entry: Entry, data: Data, result: Result, float_accuracy: float, seconds: float) -> dict[str, Any]:
     """Return the content of `result.json`: the contract between sweep, front, report and benchmarks."""
     network, cost = result.full.network, result.cost
-    rows = table(cost).assign(stored_weight_bits=lambda frame: frame.stored_weight_bits).to_dict("records")
     layers = [
-        {**{key: None if value != value else value for key, value in row.items()}, "name": row["layer"],
+        {**{column: None if value != value else value for column, value in row.items()}, "name": full.name,
          "activation_bits": row["output_bits"], "full_in_channels": full.in_channels, "full_out_channels": full.out_channels}
-        for row, full in zip(rows, network.layers, strict=True)
+        for row, full in zip(table(cost).to_dict("records"), network.layers, strict=True)
     ]  # fmt: skip
-    for row, full in zip(layers, network.layers, strict=True):
-        row["name"] = full.name
     kept = result.full.compression.kept_channels.tolist()
     return {
         "method": entry.method, "network": entry.network, "width": entry.width, "data": entry.data, "accelerator": entry.accelerator,
@@ -146,7 +154,7 @@ def command_of(entry: Entry) -> str:
     for name, value in entry.budget.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     words += ["--epochs", str(entry.settings.epochs), "--batch-size", str(entry.settings.batch_size), "--seed", str(entry.seed)]
-    words += ["--pretrain-epochs", str(entry.pretraining.epochs)]
+    words += ["--pretraining", json.dumps(entry.pretraining.model_dump())]
     if entry.width != 1:
         words += ["--width", f"{entry.width:g}"]
     if entry.data_root:

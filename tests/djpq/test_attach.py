@@ -4,12 +4,11 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import hwmodel
 from djpq.attach import attach
-from djpq.finalize import finalize
-from djpq.train import decide
 from hwmodel.errors import InputError
 
 NETWORKS = [("lenet5", {"in_channels": 1, "image_size": 8, "width": 0.25}), ("resnet8", {"in_channels": 1, "image_size": 8, "width": 0.5}),
@@ -108,20 +107,73 @@ class Mixed(nn.Module):
         return self.head(x.mean(1))
 
 
-def test_concatenation_squeeze_and_attention_are_proved_too() -> None:
+def test_concatenation_squeeze_and_attention_are_proved_too(prune_at_random) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
-    model, x = Mixed(), torch.randn(4, 3, 6, 6)
-    network = hwmodel.trace(model, (x[:1],))
-    attached = attach(model, network)
-    attached.calibrate(x)
-    with torch.no_grad():
-        for gate in attached.gates.values():
-            gate.log_variance.uniform_(-4, 2)
-    machine = hwmodel.load_accelerator("loom")
-    decide(attached.eval(), machine, {})
-    finished = finalize(attached, machine, x)
+    attached, finished = prune_at_random(Mixed(), torch.randn(4, 3, 6, 6))
     assert finished.proof.holds
-    assert float(finished.cost.macs) < hwmodel.macs(network)
+    assert float(finished.cost.macs) < hwmodel.macs(attached.network)
+
+
+class Everything(nn.Module):
+    """A network of what moves, repeats, pads and joins channels that stay prunable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 1)
+        self.c, self.d = nn.Conv2d(26, 6, 1), nn.Conv2d(26, 6, 1)
+        self.e, self.f = nn.Conv2d(24, 7, 1), nn.Linear(7, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = F.hardswish(self.a(x))
+        low = F.relu(self.b(F.pad(F.adaptive_max_pool2d(a, 4), (1, 0, 0, 1), mode="replicate")))
+        up = F.interpolate(F.pad(low, (0, 0, 0, 0, 1, 2)), size=(8, 8), mode="bilinear")
+        y = torch.cat((torch.roll(a, 1, 2), up, a.repeat(1, 2, 1, 1)), 1)
+        y = self.c(y) * F.hardsigmoid(self.d(F.adaptive_avg_pool2d(y, 1))).expand(-1, -1, 8, 8)
+        z = self.e(F.pixel_unshuffle(torch.stack((y, F.silu(y)), 1).amax(1), 2))
+        return self.f(torch.where(z > 0, z, 0.5).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_moves_pads_and_joins_channels_is_proved_too(seed: int, prune_at_random) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(seed)
+    model = Everything()
+    attached, finished = prune_at_random(model, torch.rand(4, 3, 8, 8))
+    assert {g.name for g in attached.network.groups if g.prunable} >= {"a", "b", "c", "e"}
+    assert finished.proof.holds
+    assert sum(p.numel() for p in finished.model.parameters()) < sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("learn_power", [True, False])
+def test_weights_start_at_their_largest_value_with_and_without_a_power(learn_power: bool) -> None:
+    model, x = hwmodel.zoo.build("lenet5", in_channels=1, image_size=8, width=0.25), torch.rand(4, 1, 8, 8)
+    attached = attach(model, hwmodel.trace(model, (x[:1],)), learn_power=learn_power)
+    attached.calibrate(x)
+    quantizer = dict(attached.module.get_submodule("quantizers").named_children())["weight fc1/weight"]
+    assert quantizer.log_range.exp().item() == pytest.approx(model.fc1.weight.abs().max().item(), rel=1e-5)
+
+
+def test_uniform_widths_come_as_near_as_each_tensor_allows() -> None:
+    model, x = hwmodel.zoo.build("resnet8", in_channels=1, image_size=8, width=0.5), torch.rand(4, 1, 8, 8)
+    network = hwmodel.trace(model, (x[:1],))
+    attached = attach(model, network, gates=False)
+    compression = attached.compression_of(attached.uniform_bits(3, 1), None)
+    table = compression.table(network).set_index("layer")
+    assert set(table["weight_bits"].dropna()) == {3}
+    assert table.loc["input", "activation_bits"] == 8
+    signed = [layer.name for layer in network.layers if layer.signed and layer.kind != "input" and layer.name not in network.outputs]
+    assert signed  # the shortcut's tensors may be negative: one bit is not enough
+    assert set(table.loc[signed, "activation_bits"]) == {2}
+    assert table.loc["conv1", "activation_bits"] == 1
+
+
+def test_fixed_widths_hold() -> None:
+    model, x = hwmodel.zoo.build("lenet5", in_channels=1, image_size=8, width=0.25), torch.rand(4, 1, 8, 8)
+    attached = attach(model, hwmodel.trace(model, (x[:1],)))
+    attached.calibrate(x)
+    wanted = attached.uniform_bits(3, 5)
+    attached.fix(wanted)
+    assert torch.equal(attached.bits(), wanted)
+    assert [q.bits().item() for q in attached.quantizers] == wanted.tolist()
 
 
 def test_the_sign_of_an_input_is_read_off_the_data() -> None:

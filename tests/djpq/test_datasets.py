@@ -153,6 +153,7 @@ def test_batches_cover_a_split(count: int, batch_size: int, seed: int) -> None:
     assert [len(labels) for _, labels in in_order[:-1]] == [batch_size] * (len(in_order) - 1)
 
     shuffled = list(data.batches("train", batch_size, torch.Generator().manual_seed(seed)))
+    assert data.steps(batch_size) == len(shuffled)
     seen = [label for _, labels in shuffled for label in labels.tolist()]
     lone = batch_size > 1 and count % batch_size == 1
     assert len(seen) == len(set(seen)) == count - lone

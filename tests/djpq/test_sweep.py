@@ -111,6 +111,6 @@ def test_methods_must_be_compress_functions() -> None:
 def test_the_command_of_a_run_repeats_it(plan) -> None:  # type: ignore[no-untyped-def]
     command = command_of(read_plan(plan(PLAN)).entries()[0])
     assert command == (
-        "djpq train lenet5 --data digits -a loom --method djpq --bops 2% --epochs 4 --batch-size 100 --seed 0 --pretrain-epochs 2 "
-        """--width 0.25 --settings '{"gate_lr": 0.3, "bits_lr": 0.5}'"""
+        "djpq train lenet5 --data digits -a loom --method djpq --bops 2% --epochs 4 --batch-size 100 --seed 0 "
+        """--pretraining '{"epochs": 2, "batch_size": 100, "lr": 0.006}' --width 0.25 --settings '{"gate_lr": 0.3, "bits_lr": 0.5}'"""
     )

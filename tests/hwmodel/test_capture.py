@@ -12,9 +12,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import hwmodel
-from djpq.attach import attach
-from djpq.finalize import finalize
-from djpq.train import decide
 from hwmodel import ChannelGroup, InputError, Layer, Network, UnsupportedOperator, trace
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -22,16 +19,6 @@ IMAGE = torch.zeros(1, 3, 8, 8)
 
 def conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
-
-
-@pytest.fixture
-def traced(function_model) -> Callable[..., Network]:  # type: ignore[no-untyped-def]
-    """`traced(function, *inputs, **modules)`: the network of a function."""
-
-    def run(function: Callable[..., object], *inputs: Tensor, **parts: nn.Module) -> Network:
-        return trace(function_model(function, **parts), inputs or (IMAGE,))
-
-    return run
 
 
 def row(network: Network, name: str) -> Layer:
@@ -362,43 +349,3 @@ def test_a_whole_tensor_written_in_place_is_a_copy(traced) -> None:  # type: ign
     network = traced(lambda m, x: m.b(x.new_zeros(x.shape[0], 4, 8, 8).copy_(m.a(x))), a=conv(3, 4), b=conv(4, 2))
     assert [(layer.name, layer.kind) for layer in network.layers] == [("input", "input"), ("a", "conv"), ("copy", "copy"), ("b", "conv")]
     assert row(network, "b").in_groups == (("a", 1),)
-
-
-# ---- what is prunable can be pruned ----------------------------------------------------------------------------------
-
-
-class Everything(nn.Module):
-    """A network of what moves, repeats, pads and joins channels that stay prunable."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c, self.d = conv(3, 6, 3), conv(6, 5), conv(26, 6), conv(26, 6)
-        self.e, self.f = conv(24, 7), nn.Linear(7, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = F.hardswish(self.a(x))
-        low = F.relu(self.b(F.pad(F.adaptive_max_pool2d(a, 4), (1, 0, 0, 1), mode="replicate")))
-        up = F.interpolate(F.pad(low, (0, 0, 0, 0, 1, 2)), size=(8, 8), mode="bilinear")
-        y = torch.cat((torch.roll(a, 1, 2), up, a.repeat(1, 2, 1, 1)), 1)
-        y = self.c(y) * F.hardsigmoid(self.d(F.adaptive_avg_pool2d(y, 1))).expand(-1, -1, 8, 8)
-        z = self.e(F.pixel_unshuffle(torch.stack((y, F.silu(y)), 1).amax(1), 2))
-        return self.f(torch.where(z > 0, z, 0.5).mean((2, 3)))  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_pruned_network_is_what_was_priced(seed: int) -> None:
-    torch.manual_seed(seed)
-    model = Everything()
-    x = torch.rand(4, 3, 8, 8)
-    network = trace(model, (x[:1],))
-    assert {g.name for g in network.groups if g.prunable} >= {"a", "b", "c", "e"}
-    attached = attach(model, network)
-    attached.calibrate(x)
-    with torch.no_grad():
-        for gate in attached.gates.values():
-            gate.log_variance.uniform_(-4, 2)
-    machine = hwmodel.load_accelerator("loom")
-    decide(attached.eval(), machine, {})
-    finished = finalize(attached, machine, x)
-    assert finished.proof.holds
-    assert sum(p.numel() for p in finished.model.parameters()) < sum(p.numel() for p in model.parameters())

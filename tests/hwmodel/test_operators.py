@@ -1,7 +1,5 @@
 """Each operator's rule on a network of a few lines: rows, couplings, widths and signs, written as closed forms."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,16 +13,6 @@ IMAGE = torch.zeros(1, 3, 8, 8)
 
 def conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
-
-
-@pytest.fixture
-def traced(function_model) -> Callable[..., Network]:  # type: ignore[no-untyped-def]
-    """`traced(function, *inputs, **modules)`: the network of a function."""
-
-    def run(function: Callable[..., object], *inputs: Tensor, **parts: nn.Module) -> Network:
-        return trace(function_model(function, **parts), inputs or (IMAGE,))
-
-    return run
 
 
 def row(network: Network, name: str) -> Layer:
