@@ -93,7 +93,7 @@ def fixed_model(compressible: CompressibleModel) -> GraphModule:
             assert isinstance(site, GateSite)
             rank = node.meta["val"].dim()
             name = f"channel_scales.{target.removeprefix('gate_sites.')}"
-            module.add_submodule(name, ChannelScale(site.value(1)[0], site.axis, rank))
+            module.add_submodule(name, ChannelScale(site.value(1)[0], site.axes, rank))
             node.target = name
     module.delete_all_unused_submodules()
     module.graph.lint()
