@@ -8,6 +8,7 @@ work; parameters keep their names and are shared with the user's model.
 The export is done in eval mode, so the graph is the one that was priced; branches on `self.training` follow inference.
 """
 
+import inspect
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,7 +83,7 @@ def attach(
     widths = Widths(weight_widths, activation_widths, input_bits, form or BitsForm(), start_bits, learn_power)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     args = tuple(torch.zeros((max(2, shape[0]), *shape[1:]), dtype=dtype, device=device) for shape, dtype in network.example_inputs)
-    program = export(model, args, dynamic_shapes=tuple({0: torch.export.Dim.AUTO} if a.dim() else None for a in args))
+    program = export(model, args, dynamic_shapes=dynamic_batch(model, args))
     walk = walk_graph(program, batch_of(args))
     numbers = groups_of(walk)
     if signature(walk, numbers) != ([layer.name for layer in network.layers], [(g.name, g.channels, g.prunable) for g in network.groups]):
@@ -106,6 +107,16 @@ def attach(
             graph.erase_node(node)
     module = assemble(root, graph, quantizers, nn.ModuleDict({key(name): gate for name, gate in named_gates.items()}))
     return CompressibleModel(module, network, cuts, sites, output)
+
+
+def dynamic_batch(model: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[object, ...]:
+    """Return what tells `torch.export` that the first axis of every input is a batch; `*inputs` are one argument to it."""
+    shapes = tuple({0: torch.export.Dim.AUTO} if arg.dim() else None for arg in args)
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], shapes[named:])
 
 
 def signature(walk: Walk, numbers: Groups) -> tuple[list[str], list[tuple[str, int, bool]]]:

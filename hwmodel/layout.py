@@ -33,8 +33,8 @@ def reshaped(old: tuple[int, ...], new: tuple[int, ...], axes: tuple[int, ...], 
         start = len(found)  # dimensions of `channels` before the block
         spread = (old[axis] if axis in inside else 1 for axis in old_axes)
         before, after = channels.shape[:start], channels.shape[start + len(inside) :]
-        filled = np.broadcast_to(channels.reshape(*before, *spread, *after), (*before, *(old[a] for a in old_axes), *after))
-        channels = filled.reshape(*before, *(new[a] for a in new_axes), *after)
+        filled = np.broadcast_to(channels.reshape((*before, *spread, *after)), (*before, *(old[a] for a in old_axes), *after))
+        channels = filled.reshape((*before, *(new[a] for a in new_axes), *after))
         varying = [i for i in range(len(new_axes)) if (channels != channels.take([0], start + i)).any()]
         if not varying:  # one channel: the widest axis holds it
             varying = sorted(range(len(new_axes)), key=lambda i: -new[new_axes[i]])[:1]

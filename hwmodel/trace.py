@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from . import operators
+from . import attention, operators
 from .coupling import Groups
 from .errors import InputError
 from .network import Coverage, Layer, Network
@@ -78,6 +78,7 @@ def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = Non
                 f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}"
             ) from error
     rename_in_place(program)
+    attention.spell_out(program.graph_module.graph)
     return program
 
 

@@ -1,4 +1,4 @@
-"""Layers that multiply: convolutions, linear layers, products of matrices and attention."""
+"""Layers that multiply: convolutions, linear layers, products of matrices (attention is two of them)."""
 
 from math import prod
 
@@ -8,7 +8,7 @@ from torch.fx import Node
 from ..coupling import Channels
 from ..errors import InputError
 from ..network import takes_whole_groups
-from ..walk import Flow, Walk, default_name, shape_of
+from ..walk import Flow, Walk, shape_of
 from .rules import argument, register
 
 
@@ -126,7 +126,7 @@ def product(
         read, written = walk.fresh(depth * groups, "operand of a matrix product"), walk.fresh(columns * groups, frozen)
         axes, seen = (axis,), walk.fresh(shape_of(node)[axis], frozen)
     row = walk.emit(
-        node, "matmul", first, written, *axes, name=name, second=right.rows[0] if right else None, groups=groups,
+        node, "matmul", first, written, *axes, second=right.rows[0] if right else None, groups=groups,
         in_channels=depth * groups, out_channels=columns * groups, reads=read, input_size=(positions,), output_size=(positions,),
         signed=True, **({} if right else walk.weight(second)),
     )  # fmt: skip
@@ -165,30 +165,3 @@ def einsum(walk: Walk, node: Node) -> None:
         assert seen
         walk.coupling.freeze(seen.channels, "operand of a matrix product")
     product(walk, node, first, second, (positions, depth), columns, groups, None)
-
-
-@register("scaled_dot_product_attention", spread=True)
-def attention(walk: Walk, node: Node) -> None:
-    """Fused attention is two products: scores [M, S] = Q K^T, whose softmax is not negative, and [M, D] = scores V."""
-    query, key, value = node.args[:3]
-    assert isinstance(query, Node)
-    assert isinstance(key, Node)
-    assert isinstance(value, Node)
-    shape, length, width = shape_of(query), shape_of(key)[-2], shape_of(node)[-1]
-    groups = prod(shape[:-2]) // walk.batch
-    heads, values = heads_of(walk, query, key), heads_of(walk, query, value)
-    heads = heads if values else None
-    product(walk, node, query, key, (shape[-2], shape[-1]), length, groups, heads, f"{default_name(node)}.scores")
-    scores, right = len(walk.rows) - 1, walk.flow(value)
-    assert right
-    walk.rows[scores].signed = walk.rows[scores].keeps_zero = False
-    written = heads.channels if heads else walk.fresh(width * groups, "matrix product")
-    axes = heads.axes if heads else (len(shape_of(node)) - 1,)
-    row = walk.emit(
-        node, "matmul", query, written, *axes, inputs=(scores,), second=right.rows[0], groups=groups,
-        in_channels=length * groups, out_channels=width * groups, reads=walk.rows[scores].writes,
-        input_size=(shape[-2],), output_size=(shape[-2],), signed=True,
-    )  # fmt: skip
-    row.keeps_zero = heads is not None
-    if not heads:
-        walk.flows[node] = Flow((len(walk.rows) - 1,), axes, walk.fresh(width, "attention heads"))

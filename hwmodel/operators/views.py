@@ -42,6 +42,8 @@ def join(walk: Walk, node: Node, axis: int, *, new_axis: bool) -> None:
         return
     for flow in flows[1:]:
         walk.coupling.unite(flows[0].channels, flow.channels, "concatenated along another axis")
+    if len(flows) < len(parts):  # no gate makes a constant zero
+        walk.coupling.freeze(flows[0].channels, "joined with a constant")
     shift = 1 if new_axis and axis <= flows[0].axis else 0
     walk.flows[node] = Flow(rows, (flows[0].axis + shift,), flows[0].channels, open=False)
 

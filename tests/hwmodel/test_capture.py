@@ -235,6 +235,7 @@ def test_repeated_channels_are_the_same_group_twice(traced) -> None:  # type: ig
         (lambda y: torch.roll(y, 1, 1), 4, "roll of channels"),
         (lambda y: torch.roll(y, 1), 4, "roll of channels"),
         (lambda y: F.pad(y, (0, 0, 0, 0, -1, 0)), 3, "padding of channels"),
+        (lambda y: torch.cat((y, y.new_ones(1, 4, 1, 8)), 2), 4, "joined with a constant"),
         (lambda y: y.amax(1, keepdim=True), 1, "amax over channels"),
     ],
 )
@@ -254,7 +255,6 @@ def test_what_cannot_be_cut_is_frozen(function, channels: int, reason: str, trac
         (lambda y: y.view(1, 2, 4, 8, 8).relu().transpose(1, 2).reshape(1, 8, 8, 8), 8, (("a", 4),), 2),
         (lambda y: y.index_select(1, torch.tensor([5, 5, 0])), 3, (("a#3", 2), ("a", 1)), 1),
         (lambda y: y + torch.arange(8.0).view(1, 8, 1, 1), 8, (("a", 1),), 8),
-        (lambda y: torch.cat((y, y.new_ones(1, 8, 1, 8)), 2), 8, (("a", 1),), 8),
     ],
 )
 def test_what_reorders_or_meets_constants_can_be_followed(function, channels, groups, units, traced) -> None:  # type: ignore[no-untyped-def]
