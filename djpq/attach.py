@@ -8,27 +8,28 @@ work; parameters keep their names and are shared with the user's model.
 The export is done in eval mode, so the graph is the one that was priced; branches on `self.training` follow inference.
 """
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
+from hwmodel.coupling import Channels, Groups
 from hwmodel.errors import InputError
 from hwmodel.network import Layer, Network
-from hwmodel.trace import batch_of, export, walk_graph, width_owners
+from hwmodel.trace import batch_of, export, groups_of, walk_graph, width_owners
 from hwmodel.walk import Walk
 
 from .compressible import TENSOR, WEIGHT, CompressibleModel, key
+from .cuts import Cuts, find_cuts, lines
 from .editing import (
-    channel_literals,
-    channel_slices,
     follow,
-    group_names,
-    named_pieces,
     parameters_as_attributes,
     quantize_weight,
     return_modules,
+    select_channels,
 )
 from .gate import ChannelGate, GateSite
 from .quantizer import BitsForm, Form, Quantizer
@@ -82,18 +83,20 @@ def attach(
     widths = Widths(weight_widths, activation_widths, input_bits, form or BitsForm(), start_bits, learn_power)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     args = tuple(torch.zeros((max(2, shape[0]), *shape[1:]), dtype=dtype, device=device) for shape, dtype in network.example_inputs)
-    program = export(model, args, dynamic_shapes=tuple({0: torch.export.Dim.AUTO} if a.dim() else None for a in args))
+    program = export(model, args, dynamic_shapes=dynamic_batch(model, args))
     walk = walk_graph(program, batch_of(args))
-    if [row.name for row in walk.rows] != [layer.name for layer in network.layers]:
+    numbers = groups_of(walk)
+    if signature(walk, numbers) != ([layer.name for layer in network.layers], [(g.name, g.channels, g.prunable) for g in network.groups]):
         raise InputError("the network was not traced from this model: their layers differ; trace the model again")
     graph = program.graph_module.graph
     root: dict[str, object] = {}
     tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
     parameters = parameters_as_attributes(program, tensors, root)
-    slices, literals = channel_slices(walk, graph, parameters, network), channel_literals(walk, graph, network)
+    cuts = find_cuts(walk, graph, parameters, numbers)
+    cuts.orders.update(select_channels(graph, root, walk))
     writers = return_modules(graph, root, dict(model.named_modules()), parameters, walk)
     named_gates = {g.name: ChannelGate(g.channels, log_variance) for g in network.groups if g.prunable} if gates else {}
-    sites = place_gates(graph, root, walk, network, named_gates, writers)
+    sites = place_gates(graph, root, walk, cuts, named_gates, writers)
     quantizers = place_quantizers(graph, walk, network, widths, writers)
     output = program.call_spec.out_spec
     if output.is_leaf():
@@ -103,25 +106,56 @@ def attach(
         if node.op == "get_attr" and not node.users:
             graph.erase_node(node)
     module = assemble(root, graph, quantizers, nn.ModuleDict({key(name): gate for name, gate in named_gates.items()}))
-    return CompressibleModel(module, network, slices, literals, sites, output)
+    return CompressibleModel(module, network, cuts, sites, output)
+
+
+def dynamic_batch(model: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[object, ...]:
+    """Return what tells `torch.export` that the first axis of every input is a batch; `*inputs` are one argument to it."""
+    shapes = tuple({0: torch.export.Dim.AUTO} if arg.dim() else None for arg in args)
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], shapes[named:])
+
+
+def signature(walk: Walk, numbers: Groups) -> tuple[list[str], list[tuple[str, int, bool]]]:
+    """Return the names of the rows and the groups, by which a network is known again."""
+    return [row.name for row in walk.rows], [(group.name, group.channels, group.prunable) for group in numbers.groups]
+
+
+def gates_of(channels: Channels, numbers: Groups, gates: dict[str, ChannelGate]) -> tuple[dict[str, ChannelGate], torch.Tensor]:
+    """Return the gates that hold some of these channels and each channel's place in them joined; one past them where there is none."""
+    held = numbers.group_of[channels]
+    inside: dict[str, ChannelGate] = {}
+    start, count = np.full(len(numbers.groups) + 1, -1), 0  # the last entry serves channels of no group, -1
+    for g in dict.fromkeys(held.ravel().tolist()):
+        name = numbers.groups[g].name
+        if g >= 0 and name in gates:
+            inside[name], start[g] = gates[name], count
+            count += numbers.groups[g].channels
+    return inside, torch.from_numpy(np.where(start[held] < 0, count, start[held] + numbers.place_of[channels]))
 
 
 def place_gates(
-    graph: Graph, root: dict[str, object], walk: Walk, network: Network, gates: dict[str, ChannelGate], writers: list[Node]
+    graph: Graph, root: dict[str, object], walk: Walk, cuts: Cuts, gates: dict[str, ChannelGate], writers: list[Node]
 ) -> dict[str, Node]:
     """Gate every stored tensor whose removed channels would not be zero by themselves; return the calls, and update the writers."""
     sites: dict[str, Node] = {}
-    names = group_names(walk, network)
     for i, row in enumerate(walk.rows):
         flow = walk.flow(row.writer)
         assert flow
-        pieces = named_pieces(walk, names, flow.pieces)
-        if row.keeps_zero or not any(group in gates for group, _ in pieces):
+        channels = flow.channels
+        value = row.writer.meta["val"]
+        if isinstance(value, torch.Tensor) and isinstance(value.shape[flow.axes[0]], torch.SymInt):  # the batch is merged into that axis
+            channels = channels[: len(channels) // walk.batch]
+        inside, index = gates_of(channels, cuts.numbers, gates)
+        if row.keeps_zero or not inside:
             continue
-        sizes = {name: walk.coupling.size(group) for (name, _), (group, _) in zip(pieces, flow.pieces, strict=True)}
         target = f"gate_sites.{key(row.name)}"
-        root[target] = GateSite(gates, pieces, sizes, flow.axis)
-        writers[i] = sites[row.name] = follow(graph, writers[i], target, flow.axis)
+        root[target] = GateSite(inside, index, flow.axes)
+        cuts.sites[row.name] = lines(replace(flow, channels=channels))
+        writers[i] = sites[row.name] = follow(graph, writers[i], target)
     return sites
 
 
@@ -137,7 +171,7 @@ def place_quantizers(graph: Graph, walk: Walk, network: Network, widths: Widths,
         name = key(f"{TENSOR}{owner.name}")
         if name not in quantizers:
             quantizers[name] = widths.of_tensor(owner)
-        follow(graph, writers[i], f"quantizers.{name}", flow.axis)
+        follow(graph, writers[i], f"quantizers.{name}")
     for layer in network.layers:
         name = key(f"{WEIGHT}{layer.weight}")
         if layer.weight and name not in quantizers:

@@ -8,13 +8,10 @@ from torch.utils import _pytree as pytree
 from hwmodel.compression import Compression
 from hwmodel.network import FULL_PRECISION_BITS, Network
 
+from .cuts import Cuts
 from .gate import ChannelGate, information, kept_counts, soft_counts
 from .quantizer import Quantizer, nearest_width
 
-Slices = dict[str, dict[int, tuple[tuple[str, int], ...]]]
-"""Parameter name -> axis -> channel pieces along that axis: what `finalize` cuts."""
-Literals = dict[str, tuple[int, tuple[tuple[str, int], ...]]]
-"""Name of a reshaping node -> channel axis of its result and the pieces along it: where the graph holds channels as a constant."""
 WEIGHT, TENSOR = "weight ", "tensor "  # how the names of quantizers begin
 
 
@@ -26,11 +23,9 @@ def key(name: str) -> str:
 class CompressibleModel(nn.Module):
     """The user's model with gates and quantizers. `module` is a `GraphModule` with the user's parameter names."""
 
-    def __init__(
-        self, module: GraphModule, network: Network, slices: Slices, literals: Literals, sites: dict[str, Node], output: pytree.TreeSpec
-    ) -> None:
+    def __init__(self, module: GraphModule, network: Network, cuts: Cuts, sites: dict[str, Node], output: pytree.TreeSpec) -> None:
         super().__init__()
-        self.module, self.network, self.slices, self.literals, self.sites, self._output = module, network, slices, literals, sites, output
+        self.module, self.network, self.cuts, self.sites, self._output = module, network, cuts, sites, output
         named = dict(module.get_submodule("quantizers").named_children())
         self._quantizers: dict[str, Quantizer] = {name: q for name, q in named.items() if isinstance(q, Quantizer)}
         position = {name: i for i, name in enumerate(named)}

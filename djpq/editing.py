@@ -1,16 +1,13 @@
 """Edits of an exported graph: parameters as attributes, the user's modules back in place, modules inserted after nodes."""
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from hwmodel.network import Network
-from hwmodel.walk import Walk, module_path, operator_name, shape_of
-
-from .compressible import Literals, Slices
-
-WEIGHTED = ("conv1d", "conv2d", "conv3d", "linear")
-RESHAPING = ("view", "reshape", "_unsafe_view", "expand")
+from hwmodel.coupling import Channels
+from hwmodel.operators.views import CHAIN
+from hwmodel.walk import Walk, module_path, operator_name
 
 
 def parameters_as_attributes(program: ExportedProgram, tensors: dict[str, Tensor], root: dict[str, object]) -> dict[Node, str]:
@@ -31,68 +28,25 @@ def parameters_as_attributes(program: ExportedProgram, tensors: dict[str, Tensor
     return parameters
 
 
-def group_names(walk: Walk, network: Network) -> dict[int, str]:
-    """Return the name of every representative group that a row reads or writes."""
-    found: dict[int, str] = {}
-    for row, layer in zip(walk.rows, network.layers, strict=True):
-        for pieces, names in ((row.out_pieces, layer.out_groups), (row.in_pieces, layer.in_groups)):
-            for (group, _), (name, _) in zip(pieces, names, strict=True):
-                found[walk.coupling.find(group)] = name
-    return found
-
-
-def named_pieces(walk: Walk, names: dict[int, str], pieces: tuple[tuple[int, int], ...]) -> tuple[tuple[str, int], ...]:
-    """Return pieces with the names of their groups; a frozen group that no row knows is called by its number."""
-    roots = ((walk.coupling.find(group), repeat) for group, repeat in pieces)
-    return tuple((names.get(root, f"#{root}"), repeat) for root, repeat in roots)
-
-
-def channel_slices(walk: Walk, graph: Graph, parameters: dict[Node, str], network: Network) -> Slices:
-    """Return which axes of which parameters are channels of a group: weights, biases, normalisation, per-channel constants."""
-    names = group_names(walk, network)
-    slices: Slices = {}
-    for node in graph.nodes:
-        flow = walk.flow(node)
-        if node.op != "call_function" or flow is None:
-            continue
-        constants = [operand for operand in node.all_input_nodes if operand in parameters]
-        operand = next((o for o in node.all_input_nodes if walk.flow(o)), None)
-        if not constants or operand is None:
-            continue
-        read = walk.flow(operand)
-        assert read
-        for constant in constants:
-            shape, axes = shape_of(constant), slices.setdefault(parameters[constant], {})
-            if operator_name(node) in WEIGHTED and constant is node.args[1]:
-                axes[0] = named_pieces(walk, names, flow.pieces)
-                if shape[1] == shape_of(operand)[read.axis]:
-                    axes[1] = named_pieces(walk, names, read.pieces)
-            elif operator_name(node) in (*WEIGHTED, "batch_norm"):
-                axes[0] = named_pieces(walk, names, flow.pieces)
-            else:
-                axis = flow.axis - (len(shape_of(node)) - len(shape))
-                if 0 <= axis < len(shape) and shape[axis] == shape_of(node)[flow.axis]:
-                    axes[axis] = named_pieces(walk, names, flow.pieces)
-    return slices
-
-
-def channel_literals(walk: Walk, graph: Graph, network: Network) -> Literals:
-    """Return the reshaping nodes whose channel axis is a constant of the graph."""
-    names = group_names(walk, network)
-    found: Literals = {}
-    for node in graph.nodes:
-        flow = walk.flow(node)
-        if node.op != "call_function" or flow is None or operator_name(node) not in RESHAPING:
-            continue
-        pieces, sizes = named_pieces(walk, names, flow.pieces), node.args[1]
-        if (
-            all(name in network.channels for name, _ in pieces)
-            and isinstance(sizes, (list, tuple))
-            and isinstance(sizes[flow.axis], int)
-            and sizes[flow.axis] > 0
-        ):
-            found[node.name] = (flow.axis, pieces)
-    return found
+def select_channels(graph: Graph, root: dict[str, object], walk: Walk) -> dict[str, tuple[Channels, Channels]]:
+    """Write every selection of channels, shuffles by views too, as one `index_select`; return the channels and places by buffer."""
+    orders: dict[str, tuple[Channels, Channels]] = {}
+    for node, (source, places) in walk.selections.items():
+        seen = walk.flow(source)
+        assert seen
+        name = f"channel_orders.{len(orders)}"
+        orders[name] = seen.channels, places
+        root[name] = torch.from_numpy(places.copy())
+        with graph.inserting_before(node):
+            index = graph.create_node("get_attr", name)
+            chosen = graph.call_function(torch.ops.aten.index_select.default, (source, seen.axis, index))
+        chosen.meta = node.meta
+        walk.flows[chosen] = walk.flows[node]
+        node.replace_all_uses_with(chosen)
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and not node.users and operator_name(node) in (*CHAIN, "channel_shuffle", "index_select"):
+            graph.erase_node(node)
+    return orders
 
 
 def return_modules(
@@ -124,11 +78,11 @@ def return_modules(
     return result
 
 
-def follow(graph: Graph, node: Node, target: str, axis: int) -> Node:
+def follow(graph: Graph, node: Node, target: str) -> Node:
     """Insert a module after a node; all readers of the node read the module's output instead."""
     with graph.inserting_after(node):
         call = graph.create_node("call_module", target, (node,))
-    call.meta = {"val": node.meta.get("val"), "axis": axis}
+    call.meta = {"val": node.meta.get("val")}
     node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
     return call
 
@@ -137,4 +91,4 @@ def quantize_weight(graph: Graph, weight: str, target: str) -> None:
     """Let every reader of a parameter read its quantized value."""
     for node in list(graph.nodes):
         if node.op == "get_attr" and node.target == weight:
-            follow(graph, node, target, 0)
+            follow(graph, node, target)

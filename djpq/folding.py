@@ -27,10 +27,8 @@ def absorb_means(compressible: CompressibleModel) -> None:
         site = modules[f"gate_sites.{key(row)}"]
         assert isinstance(site, GateSite)
         norm = norm_before(module, call, modules)
-        single = len(site.pieces) == 1 and site.pieces[0][1] == 1
-        for group, _ in site.pieces:
-            if group in site._gates:
-                sites.setdefault(group, []).append(norm if single else None)
+        for group in site.groups:
+            sites.setdefault(group, []).append(norm if site.plain else None)
     for group, norms in sites.items():
         gate = compressible.gates[key(group)]
         if any(norm is None for norm in norms):

@@ -8,13 +8,14 @@ In training the noisy gate is multiplied by `1{kept}` with the gradient of `sigm
 and can come back. Without it the channels of a redundant layer sink below the threshold together.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from hwmodel.numeric import through
 
 MEAN_EPSILON = 1e-10
-Pieces = tuple[tuple[str, int], ...]
 
 
 def log_alpha(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -69,48 +70,63 @@ class ChannelGate(nn.Module):
 
 
 class GateSite(nn.Module):
-    """Applies the gates of a tensor's pieces along its channel axis. The gates belong to the model, not to the site."""
+    """Applies gates to one tensor. `index` [the sizes of its channel axes] points into the joined gates, or one past them: not gated.
 
-    def __init__(self, gates: dict[str, ChannelGate], pieces: Pieces, sizes: dict[str, int], axis: int) -> None:
+    The gates belong to the model, not to the site.
+    """
+
+    def __init__(self, gates: Mapping[str, ChannelGate], index: Tensor, axes: tuple[int, ...]) -> None:
         super().__init__()
-        self._gates, self.pieces, self.sizes, self.axis = gates, pieces, sizes, axis
+        self._gates, self.axes = dict(gates), axes
+        self.register_buffer("index", index, persistent=False)
+        self.index: Tensor
+        count = sum(len(gate.mean) for gate in gates.values())
+        self.plain = len(gates) == 1 and index.dim() == 1 and torch.equal(index, torch.arange(count))
+        self._open = bool((index == count).any())
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups whose gates it applies."""
+        return tuple(self._gates)
 
     def value(self, batch: int) -> Tensor:
-        """Return the factor of every channel of the tensor, [batch or 1, channels]."""
-        reference = next(iter(self._gates.values())).mean
-        parts = [
-            self._gates[group].sample(batch).repeat_interleave(repeat, dim=1)
-            if group in self._gates
-            else reference.new_ones(1, self.sizes[group] * repeat)
-            for group, repeat in self.pieces
-        ]
-        if len(parts) == 1:
+        """Return the factor of every channel of the tensor, [batch or 1, the sizes of its channel axes]."""
+        parts = [gate.sample(batch) for gate in self._gates.values()]
+        if self.plain:
             return parts[0]
         most = max(part.shape[0] for part in parts)
-        return torch.cat([part.expand(most, -1) for part in parts], dim=1)
+        joined = torch.cat([*(part.expand(most, -1) for part in parts), *([parts[0].new_ones(most, 1)] if self._open else [])], 1)
+        return joined[:, self.index]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the gated tensor."""
-        factor = self.value(x.shape[0])
-        shape = [1] * x.dim()
-        shape[0], shape[self.axis] = factor.shape
-        return x * factor.view(shape)
+        """Return the gated tensor. Where the batch is merged into the channel axis (heads), each sample has its own factors."""
+        if self.axes[0] == 0:
+            batch = x.shape[0] // self.index.shape[0]
+            factor, shape = self.value(batch).expand(batch, *self.index.shape).flatten(0, 1), [x.shape[0]] + [1] * (x.dim() - 1)
+        else:
+            factor = self.value(x.shape[0])
+            shape = [factor.shape[0]] + [1] * (x.dim() - 1)
+        for axis, size in zip(self.axes, self.index.shape, strict=True):
+            if axis:
+                shape[axis] = size
+        return x * factor.reshape(shape)
 
 
 class ChannelScale(nn.Module):
-    """A finished gate that could not be folded into a normalisation: a constant factor per channel."""
+    """A finished gate that could not be folded into a normalisation: a constant factor per channel, over the axes of the tensor."""
 
-    def __init__(self, factor: Tensor, axis: int, rank: int) -> None:
+    def __init__(self, factor: Tensor, axes: tuple[int, ...], rank: int) -> None:
         super().__init__()
         shape = [1] * rank
-        shape[axis] = -1
-        self.axis = axis
+        for axis, size in zip(axes, factor.shape, strict=True):
+            shape[axis] = size
         self.register_buffer("factor", factor.detach().clone().view(shape))
         self.factor: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled tensor."""
-        return x * self.factor
+        """Return the scaled tensor. Where the batch is merged into the channel axis, the factors repeat for every sample."""
+        size = self.factor.shape[0]
+        return x * self.factor if size == 1 else (x.unflatten(0, (-1, size)) * self.factor).flatten(0, 1)
 
 
 def strengths(gates: list[ChannelGate]) -> Tensor:

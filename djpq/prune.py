@@ -1,75 +1,89 @@
 """Removed channels cut out of every parameter, and the graph written as plain layers again."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from hwmodel.walk import operator_name
+from hwmodel.coupling import Channels
+from hwmodel.walk import operator_name, shape_of
 
 from .compressible import CompressibleModel, key
-from .gate import ChannelScale, GateSite
+from .cuts import Axes
+from .gate import ChannelScale
 
 
-def kept_channels(compressible: CompressibleModel) -> dict[str, Tensor]:
-    """Return the indices that stay in every group."""
-    gates = compressible.gates
-    return {
-        group.name: gates[key(group.name)].kept().nonzero().flatten() if key(group.name) in gates else torch.arange(group.channels)
-        for group in compressible.network.groups
-    }
+def kept_channels(compressible: CompressibleModel) -> NDArray[np.bool_]:
+    """Return for every channel number whether it stays."""
+    numbers, gates = compressible.cuts.numbers, compressible.gates
+    kept = np.ones(len(numbers.group_of), bool)
+    for g, group in enumerate(numbers.groups):
+        if key(group.name) in gates:
+            mask = gates[key(group.name)].kept().cpu().numpy() > 0
+            inside = numbers.group_of == g
+            kept[inside] = mask[numbers.place_of[inside]]
+    return kept
 
 
-def indices(pieces: tuple[tuple[str, int], ...], kept: Mapping[str, Tensor], channels: Mapping[str, int]) -> Tensor | None:
-    """Return the positions that stay along an axis made of pieces; None when all do."""
-    parts, base = [], 0
-    for group, repeat in pieces:
-        parts.append(base + (kept[group][:, None] * repeat + torch.arange(repeat)).flatten())
-        base += channels[group] * repeat
-    found = torch.cat(parts)
-    return None if len(found) == base else found
+def staying(kept: NDArray[np.bool_], channels: Channels) -> NDArray[np.bool_]:
+    """Return which lines of an axis stay: those of which any channel does."""
+    return np.asarray(kept[channels].reshape(len(channels), -1).any(1))
 
 
 @torch.no_grad()
 def pruned_model(compressible: CompressibleModel, fixed: GraphModule) -> GraphModule:
     """Return a copy of the fixed model with the removed channels cut out of every parameter."""
-    module, network = copy.deepcopy(fixed), compressible.network
-    kept, channels = kept_channels(compressible), network.channels
+    module, kept, cuts = copy.deepcopy(fixed), kept_channels(compressible), compressible.cuts
     tensors = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
-    for name, axes in compressible.slices.items():
-        if name not in tensors:
-            continue
-        tensor = tensors[name]
-        for axis, pieces in axes.items():
-            stay = indices(pieces, kept, channels) if all(group in channels for group, _ in pieces) else None
-            if stay is not None:
-                tensor = tensor.index_select(axis, stay)
-        replace_tensor(module, name, tensor)
+    for name, axes in cuts.parameters.items():
+        if name in tensors:
+            replace_tensor(module, name, cut(tensors[name], axes, kept))
+    for name, (channels, places) in cuts.orders.items():
+        if name in tensors:
+            replace_tensor(module, name, reordered(kept[channels], places))
     modules = dict(module.named_modules())
     for item in modules.values():
         if isinstance(item, nn.modules.batchnorm._BatchNorm):
             item.num_features = len(item.running_mean) if item.running_mean is not None else item.num_features
-    sites = {f"channel_scales.{key(row)}": compressible.module.get_submodule(f"gate_sites.{key(row)}") for row in compressible.sites}
-    for node in list(module.graph.nodes):
-        if node.op == "call_module" and str(node.target) in sites:
-            scale, site = modules[str(node.target)], sites[str(node.target)]
-            assert isinstance(scale, ChannelScale)
-            assert isinstance(site, GateSite)
-            stay = indices(site.pieces, kept, channels)
-            factor = scale.factor if stay is None else scale.factor.index_select(site.axis, stay)
-            scale.factor = factor
-            if bool((factor == 1).all()):
-                node.replace_all_uses_with(node.args[0])
-                module.graph.erase_node(node)
-    resize_calls(module, compressible, kept)
+    cut_scales(module, compressible, kept)
+    cut_graph(module, compressible, kept)
     use_plain_layers(module)
     module.delete_all_unused_submodules()
     module.graph.lint()
     module.recompile()
     return module
+
+
+def cut(tensor: Tensor, axes: Axes, kept: NDArray[np.bool_]) -> Tensor:
+    """Return a tensor without the lines of its axes that go."""
+    for axis, channels in axes.items():
+        stay = staying(kept, channels)
+        if not stay.all():
+            tensor = tensor.index_select(axis, torch.from_numpy(stay.nonzero()[0]))
+    return tensor
+
+
+def reordered(stay: NDArray[np.bool_], places: Channels) -> Tensor:
+    """Return the places of a selection among the channels that stay, without those of the channels that go."""
+    new_place = stay.cumsum() - 1
+    return torch.from_numpy(new_place[places[stay[places]]])
+
+
+def cut_scales(module: GraphModule, compressible: CompressibleModel, kept: NDArray[np.bool_]) -> None:
+    """Cut the constant factors of finished gates, and drop those that are all one."""
+    sites = {f"channel_scales.{key(row)}": axes for row, axes in compressible.cuts.sites.items()}
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and str(node.target) in sites:
+            scale = module.get_submodule(str(node.target))
+            assert isinstance(scale, ChannelScale)
+            scale.factor = cut(scale.factor, sites[str(node.target)], kept)
+            if bool((scale.factor == 1).all()):
+                node.replace_all_uses_with(node.args[0])
+                module.graph.erase_node(node)
 
 
 def replace_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
@@ -82,24 +96,55 @@ def replace_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
         owner._buffers[leaf] = tensor.detach().clone()
 
 
-def resize_calls(module: GraphModule, compressible: CompressibleModel, kept: Mapping[str, Tensor]) -> None:
-    """Correct the numbers of channels that the graph holds as constants: depthwise groups and sizes of reshapes."""
-    pruned = {layer.weight: layer for layer in compressible.network.layers if layer.weight}
+def cut_graph(module: GraphModule, compressible: CompressibleModel, kept: NDArray[np.bool_]) -> None:
+    """Correct what the graph holds as constants: groups of convolutions, sizes of reshapes, parts, and operands that it computes."""
+    cuts, graph = compressible.cuts, module.graph
+    for node in list(graph.nodes):
+        for constant in node.all_input_nodes:
+            for axis, channels in cuts.operands.get((node.name, constant.name), {}).items():
+                stay = staying(kept, channels)
+                if not stay.all():
+                    node.replace_input_with(constant, constant := selected(module, node, constant, axis, stay))
+        if node.name in cuts.sizes:
+            resize(node, {axis: int(staying(kept, channels).sum()) for axis, channels in cuts.sizes[node.name].items()})
+        if node.name in cuts.groups:
+            channels, width = cuts.groups[node.name]
+            place = 7 if "transpose" in operator_name(node) else 6
+            node.args = (*node.args[:place], int(kept[channels].sum()) // width, *node.args[place + 1 :])
+        if node.name in cuts.parts:
+            axis, runs = cuts.parts[node.name]
+            counts = [int(kept[run].sum()) for run in runs]
+            if operator_name(node) in ("slice", "narrow"):
+                node.target, node.args = torch.ops.aten.slice.Tensor, (node.args[0], axis, counts[0], sum(counts))
+            else:
+                node.target, node.args = torch.ops.aten.split_with_sizes.default, (node.args[0], counts, axis)
+            node.kwargs = {}
 
-    def count(pieces: tuple[tuple[str, int], ...]) -> int:
-        return sum(len(kept[group]) * repeat for group, repeat in pieces)
 
-    for node in module.graph.nodes:
-        if node.name in compressible.literals:
-            axis, pieces = compressible.literals[node.name]
-            sizes = list(node.args[1])
-            sizes[axis] = count(pieces)
-            node.args = (node.args[0], sizes, *node.args[2:])
-        if node.op != "call_function" or not operator_name(node).startswith("conv"):
+def selected(module: GraphModule, reader: Node, constant: Node, axis: int, stay: NDArray[np.bool_]) -> Node:
+    """Insert before a reader the selection of what stays along an axis of a computed operand."""
+    name = f"kept_of_{constant.name}_{axis}_for_{reader.name}"
+    module.register_buffer(name, torch.from_numpy(stay.nonzero()[0]))
+    with module.graph.inserting_before(reader):
+        index = module.graph.create_node("get_attr", name)
+        return module.graph.call_function(torch.ops.aten.index_select.default, (constant, axis, index))
+
+
+def resize(node: Node, counts: dict[int, int]) -> None:
+    """Write other sizes into a reshape. A size that follows the batch (heads merged with it) is left to be worked out."""
+    place = 2 if operator_name(node) == "unflatten" else 1
+    sizes, first = list(node.args[place]), 0  # type: ignore[arg-type]
+    if place == 2:
+        first = int(node.args[1]) % (len(shape_of(node)) - len(sizes) + 1)  # type: ignore[arg-type]
+    for axis, count in counts.items():
+        if not 0 <= axis - first < len(sizes):
             continue
-        layer = pruned.get(str(node.args[1].target)) if isinstance(node.args[1], Node) else None
-        if layer and layer.depthwise:
-            node.args = (*node.args[:6], count(layer.in_groups))
+        given = sizes[axis - first]
+        if isinstance(given, Node):
+            sizes[axis - first] = -1
+        elif given != -1:
+            sizes[axis - first] = count
+    node.args = (*node.args[:place], sizes, *node.args[place + 1 :])
 
 
 LAYERS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}

@@ -21,6 +21,11 @@ Pieces = tuple[tuple[str, int], ...]
 """Channels of a tensor in order: `(channel group, repeat)`; a concatenation has several, a flatten repeats each channel."""
 
 
+def takes_whole_groups(groups: int, in_channels: int, out_channels: int) -> bool:
+    """Return whether a grouped convolution has more groups than channels in a group, so that removing whole groups is finer."""
+    return groups > 1 and groups >= min(in_channels, out_channels) / groups
+
+
 @dataclass(frozen=True)
 class Layer:
     """One row: the operator that writes one stored tensor, with what is fused into it.
@@ -59,9 +64,12 @@ class Layer:
         return self.kind in ("conv", "linear", "matmul")
 
     @property
-    def depthwise(self) -> bool:
-        """Whether every group reads one channel, so that groups shrink with the channels."""
-        return self.kind == "conv" and self.groups > 1 and self.groups == self.in_channels
+    def whole_groups(self) -> bool:
+        """Whether channels go by whole convolution groups or attention heads, so that `groups` shrinks with them.
+
+        Otherwise every group loses as many. Of the two a convolution takes the finer; a depthwise one loses whole groups.
+        """
+        return self.kind == "matmul" or takes_whole_groups(self.groups, self.in_channels, self.out_channels)
 
     @property
     def macs(self) -> int:
@@ -225,12 +233,17 @@ class Network:
         return self._over_layers(layer.computes for layer in self.layers)
 
     @cached_property
-    def depthwise(self) -> Tensor:
-        """[layers]: bool."""
-        return self._over_layers(layer.depthwise for layer in self.layers) > 0
+    def whole_groups(self) -> Tensor:
+        """[layers]: bool, whether groups shrink with the channels."""
+        return self._over_layers(layer.whole_groups for layer in self.layers) > 0
 
     @cached_property
-    def multiplier(self) -> Tensor:
+    def group_inputs(self) -> Tensor:
+        """[layers]: input channels per group before compression (1 in a depthwise layer)."""
+        return self._over_layers(layer.in_channels / layer.groups for layer in self.layers)
+
+    @cached_property
+    def group_outputs(self) -> Tensor:
         """[layers]: output channels per group before compression (a depthwise layer's channel multiplier)."""
         return self._over_layers(layer.out_channels / layer.groups for layer in self.layers)
 

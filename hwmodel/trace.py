@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from . import operators
+from . import attention, operators
+from .coupling import Groups
 from .errors import InputError
-from .network import Coverage, Layer, Network, Pieces
+from .network import Coverage, Layer, Network
 from .walk import Flow, Row, Walk, operator_name, shape_of
 
 
@@ -76,6 +78,7 @@ def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = Non
                 f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}"
             ) from error
     rename_in_place(program)
+    attention.spell_out(program.graph_module.graph)
     return program
 
 
@@ -121,7 +124,9 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
     constants = set(named) | set(signature.inputs_to_lifted_tensor_constants)
     nodes = list(program.graph.nodes)
     order = {node: i for i, node in enumerate(nodes)}
-    walk = Walk({node: named[node.name] for node in nodes if node.name in named}, batch)
+    lifted = {**named, **signature.inputs_to_lifted_tensor_constants}
+    values = {node: value for node in nodes if (value := value_of(program, lifted.get(node.name))) is not None}
+    walk = Walk({node: named[node.name] for node in nodes if node.name in named}, batch, values)
     for node in nodes:
         if node.op == "placeholder" and node.name not in constants:
             read_input(walk, node)
@@ -132,6 +137,9 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
                 unknown(walk, node, f"{name}_ through a view")
             elif rule is not None:
                 walk.modelled += name in operators.MODELLED
+                if name not in operators.SPREAD:
+                    for operand in walk.activations(node):
+                        walk.one_axis(operand)
                 rule(walk, node)
             elif tensors_of(node):
                 unknown(walk, node, name)
@@ -139,9 +147,17 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
             for operand in node.all_input_nodes:
                 flow = walk.flow(operand)
                 if flow:
-                    walk.coupling.freeze(flow.pieces, "output of the network")
+                    walk.coupling.freeze(flow.channels, "output of the network")
     unite_shared_weights(walk)
+    for channels in walk.boxes.values():
+        walk.coupling.box(channels)
     return walk
+
+
+def value_of(program: ExportedProgram, name: str | None) -> Tensor | None:
+    """Return the value of a parameter, buffer or constant, None for what has none (a meta tensor)."""
+    value = program.state_dict.get(name, program.constants.get(name)) if name else None
+    return value if isinstance(value, Tensor) and not value.is_meta else None
 
 
 def unite_shared_weights(walk: Walk) -> None:
@@ -150,23 +166,25 @@ def unite_shared_weights(walk: Walk) -> None:
     for row in walk.rows:
         if row.weight:
             owner = first.setdefault((row.weight, row.weight_part), row)
-            if owner is not row:
-                walk.coupling.unite(owner.in_pieces, row.in_pieces, "shared weight")
-                walk.coupling.unite(owner.out_pieces, row.out_pieces, "shared weight")
+            for first_use, channels in ((owner.reads, row.reads), (owner.writes, row.writes)):
+                if first_use.size == channels.size:
+                    walk.coupling.unite(first_use.ravel(), channels.ravel(), "shared weight")
+                else:
+                    walk.coupling.freeze(np.concatenate([first_use.ravel(), channels.ravel()]), "shared weight")
 
 
 def read_input(walk: Walk, node: Node) -> None:
     """Give an input its row: the image in memory."""
     shape = shape_of(node)
     axis = 1 if len(shape) > 1 else 0
-    pieces = walk.fresh(shape[axis] if shape else 1, "input of the network")
+    channels = walk.fresh(shape[axis] if shape else 1, "input of the network")
     walk.rows.append(
         Row(
-            name=walk.name("input"), kind="input", writer=node, out_channels=shape[axis] if shape else 1, out_pieces=pieces,
+            name=walk.name("input"), kind="input", writer=node, out_channels=shape[axis] if shape else 1, writes=channels,
             output_size=walk.positions(shape, axis),
         )
     )  # fmt: skip
-    walk.flows[node] = Flow((len(walk.rows) - 1,), axis, pieces)
+    walk.flows[node] = Flow((len(walk.rows) - 1,), (axis,), channels)
 
 
 def tensors_of(node: Node) -> list[Tensor]:
@@ -182,12 +200,12 @@ def unknown(walk: Walk, node: Node, name: str) -> None:
     for operand in walk.activations(node):
         flow = walk.flow(operand)
         if flow:
-            walk.coupling.freeze(flow.pieces, reason)
-    operand, pieces = walk.activations(node)[0], [walk.fresh(shape[-1], reason) for shape in shapes]
-    walk.emit(node, "elementwise", operand, pieces[0], len(shapes[0]) - 1).signed = True
+            walk.coupling.freeze(flow.channels, reason)
+    operand, channels = walk.activations(node)[0], [walk.fresh(shape[-1], reason) for shape in shapes]
+    walk.emit(node, "elementwise", operand, channels[0], len(shapes[0]) - 1).signed = True
     if isinstance(node.meta["val"], (tuple, list)):
         row = (len(walk.rows) - 1,)
-        walk.flows[node] = [Flow(row, len(shape) - 1, piece, open=False) for shape, piece in zip(shapes, pieces, strict=True)]
+        walk.flows[node] = [Flow(row, (len(shape) - 1,), each, open=False) for shape, each in zip(shapes, channels, strict=True)]
 
 
 def width_owners(walk: Walk) -> list[int]:
@@ -210,15 +228,14 @@ def width_owners(walk: Walk) -> list[int]:
     return [find(row) for row in range(len(walk.rows))]
 
 
+def groups_of(walk: Walk) -> Groups:
+    """Return the channel groups of a finished walk, named after the rows that first hold them."""
+    return walk.coupling.resolve([pair for row in walk.rows for pair in ((row.name, row.writes), (f"{row.name}.in", row.reads))])
+
+
 def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -> Network:
     """Freeze the walk's rows into layers and name the channel groups."""
-    rows, owners = walk.rows, width_owners(walk)
-    names, groups = walk.coupling.resolve(
-        [pair for row in rows for pair in ((row.name, row.out_pieces), (f"{row.name}.in", row.in_pieces))]
-    )
-
-    def named(pieces: tuple[tuple[int, int], ...]) -> Pieces:
-        return tuple((names[walk.coupling.find(group)], repeat) for group, repeat in pieces)
+    rows, owners, groups = walk.rows, width_owners(walk), groups_of(walk)
 
     def called(indices: tuple[int, ...] | list[int]) -> tuple[str, ...]:
         return tuple(rows[i].name for i in indices)
@@ -227,7 +244,8 @@ def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -
         Layer(
             name=row.name, kind=row.kind, inputs=called(row.inputs), weight=row.weight, in_channels=row.in_channels,
             out_channels=row.out_channels, kernel_size=row.kernel, input_size=row.input_size, output_size=row.output_size,
-            groups=row.groups, weight_part=row.weight_part, in_groups=named(row.in_pieces), out_groups=named(row.out_pieces),
+            groups=row.groups, weight_part=row.weight_part, in_groups=groups.pieces(row.reads, row.in_channels),
+            out_groups=groups.pieces(row.writes, row.out_channels),
             second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
             width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
         )
@@ -238,4 +256,4 @@ def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -
     calls = sum(node.op == "call_function" for node in program.graph.nodes)
     coverage = Coverage(walk.modelled, calls - walk.modelled - sum(walk.unknown.values()), dict(walk.unknown))
     example = tuple((tuple(arg.shape), arg.dtype) for arg in args)
-    return Network(layers, groups, coverage, called(sorted(outputs)), example)
+    return Network(layers, groups.groups, coverage, called(sorted(outputs)), example)

@@ -49,15 +49,16 @@ class Work:
 def work(network: Network, compression: Compression) -> Work:
     """Return the work of a compressed network.
 
-    A depthwise layer's groups shrink with its channels, so its MACs scale with them once: `groups = kept`,
-    `reduction = kernel`. Otherwise groups are constant and `reduction = kernel x kept_in / groups`.
+    Where channels go by whole groups (depthwise convolutions, attention heads) `groups` shrinks with them and what a group holds
+    is constant, so MACs scale with the channels once. Otherwise groups are constant and `reduction = kernel x kept_in / groups`.
     """
     in_channels = compression.kept_channels @ network.reads.T
     out_channels = compression.kept_channels @ network.writes.T
-    depthwise = network.depthwise
-    groups = torch.where(depthwise, out_channels / network.multiplier, network.layer_groups)
-    filters = torch.where(depthwise, network.multiplier, out_channels / network.layer_groups)
-    reduction = torch.where(depthwise, network.kernel, network.kernel * in_channels / network.layer_groups) * network.computes
+    whole = network.whole_groups
+    groups = torch.where(whole, out_channels / network.group_outputs, network.layer_groups)
+    filters = torch.where(whole, network.group_outputs, out_channels / network.layer_groups)
+    inputs = torch.where(whole, network.group_inputs, in_channels / network.layer_groups)
+    reduction = network.kernel * inputs * network.computes
     activation_bits = compression.activation_bits[..., network.width_owner]
     weight_bits = compression.weight_bits[..., network.weight_owner]
     output_elements = out_channels * network.positions

@@ -5,6 +5,6 @@ their own with `register`. What does not depend on an activation never meets a r
 """
 
 from . import compute, elementwise, moves, views
-from .rules import MODELLED, ZERO, argument, register
+from .rules import MODELLED, SPREAD, ZERO, argument, register
 
-__all__ = ["MODELLED", "ZERO", "argument", "compute", "elementwise", "moves", "register", "views"]
+__all__ = ["MODELLED", "SPREAD", "ZERO", "argument", "compute", "elementwise", "moves", "register", "views"]

@@ -1,12 +1,14 @@
-"""Layers that multiply: convolutions, linear layers, products of matrices and attention."""
+"""Layers that multiply: convolutions, linear layers, products of matrices (attention is two of them)."""
 
 from math import prod
 
+import numpy as np
 from torch.fx import Node
 
-from ..coupling import Piece
+from ..coupling import Channels
 from ..errors import InputError
-from ..walk import Flow, Walk, default_name, shape_of
+from ..network import takes_whole_groups
+from ..walk import Flow, Walk, shape_of
 from .rules import argument, register
 
 
@@ -18,20 +20,29 @@ def convolution(walk: Walk, node: Node) -> None:
     assert isinstance(weight, Node)
     seen, groups = walk.flow(operand), int(argument(node, 6, "groups", 1))
     assert seen
-    shape, channels = shape_of(weight), shape_of(operand)[1]
+    shape = shape_of(weight)
     if len(shape) != len(shape_of(operand)):
         raise InputError(f"a convolution reads an input of shape {shape_of(operand)}, which has no batch axis; give the example one")
     if seen.axis != 1:
         seen = walk.forget(operand, 1, "convolution over another axis")
-    if groups > 1 and groups == channels:
-        multiplier = shape[0] // groups
-        pieces: tuple[Piece, ...] = tuple((group, repeat * multiplier) for group, repeat in seen.pieces)
-        walk.coupling.note(seen.pieces, "depthwise")
-    else:
-        pieces = ((walk.coupling.new(shape[0]), 1),)
-        if groups > 1:
-            walk.coupling.freeze((*seen.pieces, *pieces), "grouped convolution")
-    walk.emit(node, "conv", operand, pieces, 1, kernel=shape[2:], groups=groups, signed=True, **walk.weight(weight))
+    written = grouped_channels(walk, seen.channels, shape[0], groups)
+    walk.emit(node, "conv", operand, written, 1, kernel=shape[2:], groups=groups, signed=True, **walk.weight(weight))
+
+
+def grouped_channels(walk: Walk, read: Channels, out_channels: int, groups: int) -> Channels:
+    """Return the output channels of a convolution. With groups either whole ones are removed or the same channel of each: the finer."""
+    if groups == 1:
+        return walk.coupling.new(out_channels)
+    inside, outside = len(read) // groups, out_channels // groups
+    reason = "depthwise" if inside == 1 else "grouped convolution"
+    if takes_whole_groups(groups, len(read), out_channels):
+        walk.coupling.note(read, reason)
+        walk.coupling.tie(read.reshape(groups, inside), 1, reason)
+        return np.repeat(read[::inside], outside)
+    written = walk.coupling.new(out_channels)
+    walk.coupling.tie(read.reshape(groups, inside), 0, reason)
+    walk.coupling.tie(written.reshape(groups, outside), 0, reason)
+    return written
 
 
 @register("linear")
@@ -44,11 +55,11 @@ def linear(walk: Walk, node: Node) -> None:
     assert seen
     if seen.axis != len(shape) - 1:
         walk.forget(operand, len(shape) - 1, "linear over another axis")
-    pieces = ((walk.coupling.new(shape_of(weight)[0]), 1),)
-    walk.emit(node, "linear", operand, pieces, len(shape_of(node)) - 1, signed=True, **walk.weight(weight))
+    written = walk.coupling.new(shape_of(weight)[0])
+    walk.emit(node, "linear", operand, written, len(shape_of(node)) - 1, signed=True, **walk.weight(weight))
 
 
-@register("matmul", "bmm")
+@register("matmul", "bmm", spread=True)
 def matmul(walk: Walk, node: Node) -> None:
     """Product [..., M, K] x [..., K, N] of two activations, or of one and a weight on either side: the leading axes (heads) are groups.
 
@@ -60,33 +71,67 @@ def matmul(walk: Walk, node: Node) -> None:
     if len(shape_of(first)) < 2 or len(shape_of(second)) < 2:
         raise InputError(f"a matrix product of shapes {shape_of(first)} and {shape_of(second)} has no rule; give both operands two axes")
     positions, depth, columns = *shape_of(first)[-2:], shape_of(second)[-1]
+    heads = heads_of(walk, first, second)
     if not walk.flow(first):
         first, second, positions, columns = second, first, columns, positions
     leading = prod(shape_of(node)[:-2])
     if walk.flow(second) or len(shape_of(second)) > 2:
-        product(walk, node, first, second, (positions, depth), columns, leading // walk.batch)
+        product(walk, node, first, second, (positions, depth), columns, leading // walk.batch, heads)
     else:
-        product(walk, node, first, second, (positions * leading // walk.batch, depth), columns, 1)
-    row = walk.rows[-1]
-    walk.flows[node] = Flow((len(walk.rows) - 1,), len(shape_of(node)) - 1, walk.fresh(shape_of(node)[-1], "matrix product"))
-    row.signed = True
+        product(walk, node, first, second, (positions * leading // walk.batch, depth), columns, 1, heads)
 
 
-def product(walk: Walk, node: Node, first: Node, second: Node, extent: tuple[int, int], columns: int, heads: int, name: str = "") -> None:
-    """Emit the row of a matrix product: `heads` times [M, K] x [K, columns]. `second` may be a weight."""
+def heads_of(walk: Walk, first: Node, second: Node) -> Flow | None:
+    """Couple the heads of two operands of a product over their last axes and return the first; None, and both frozen, without heads.
+
+    What a head holds (its depth, its positions) is never removed: the scale of attention depends on it.
+    """
+    reason, operands = "attention head", (first, second)
+    for operand in operands:
+        rank = len(shape_of(operand))
+        if walk.flow(operand):
+            for axis in (rank - 1, rank - 2):
+                walk.hold(operand, axis, "operand of a matrix product")
     left, right = walk.flow(first), walk.flow(second)
-    assert left
-    positions, depth = extent
-    frozen = "operand of a matrix product"
-    walk.coupling.freeze(left.pieces, frozen)
-    if right:
-        walk.coupling.freeze(right.pieces, frozen)
-    pieces = walk.fresh(columns * heads, "matrix product")
-    walk.emit(
-        node, "matmul", first, pieces, len(shape_of(node)) - 1, name=name, second=right.rows[0] if right else None, groups=heads,
-        in_channels=depth * heads, out_channels=columns * heads, in_pieces=walk.fresh(depth * heads, frozen),
-        input_size=(positions,), output_size=(positions,), signed=True, **({} if right else walk.weight(second)),
+    rank = len(shape_of(first))
+    if left and right and rank == len(shape_of(second)) and left.axes == right.axes and max(left.axes) < rank - 2:
+        fewer, more = sorted((left.channels, right.channels), key=len)
+        if left.channels.ndim == 1 and len(more) % len(fewer) == 0:  # several queries may share a key (grouped-query attention)
+            walk.coupling.note(left.channels, reason)
+            walk.coupling.unite(np.repeat(fewer, len(more) // len(fewer)), more, reason)
+            return left
+    for flow in (left, right):
+        if flow:
+            walk.coupling.freeze(flow.channels, "operand of a matrix product")
+    return None
+
+
+def product(
+    walk: Walk,
+    node: Node,
+    first: Node,
+    second: Node,
+    extent: tuple[int, int],
+    columns: int,
+    groups: int,
+    heads: Flow | None,
+    name: str = "",
+) -> None:
+    """Emit the row of a matrix product: `groups` times [M, K] x [K, columns]. `second` may be a weight."""
+    right, (positions, depth), axis = walk.flow(second), extent, len(shape_of(node)) - 1
+    if heads:
+        read, written, axes, seen = heads.channels, heads.channels, heads.axes, heads.channels
+    else:
+        frozen = "matrix product"
+        read, written = walk.fresh(depth * groups, "operand of a matrix product"), walk.fresh(columns * groups, frozen)
+        axes, seen = (axis,), walk.fresh(shape_of(node)[axis], frozen)
+    row = walk.emit(
+        node, "matmul", first, written, *axes, second=right.rows[0] if right else None, groups=groups,
+        in_channels=depth * groups, out_channels=columns * groups, reads=read, input_size=(positions,), output_size=(positions,),
+        signed=True, **({} if right else walk.weight(second)),
     )  # fmt: skip
+    row.keeps_zero = heads is not None
+    walk.flows[node] = Flow((len(walk.rows) - 1,), axes, seen)
 
 
 @register("einsum")
@@ -108,37 +153,15 @@ def einsum(walk: Walk, node: Node) -> None:
     size = {**dict(zip(left, shape_of(first), strict=True)), **dict(zip(right, shape_of(second), strict=True))}
     if not walk.flow(first):
         first, second, left, right = second, first, right, left
-    heads = prod(size[i] for i in out if i in left and i in right)
+    groups = prod(size[i] for i in out if i in left and i in right)
     depth = prod(size[i] for i in left if i in right and i not in out)
     positions, columns = prod(size[i] for i in left if i not in right), prod(size[i] for i in right if i not in left)
-    if walk.flow(second) and heads % walk.batch == 0:
-        heads //= walk.batch
+    if walk.flow(second) and groups % walk.batch == 0:
+        groups //= walk.batch
     else:
         positions //= walk.batch
-    product(walk, node, first, second, (positions, depth), columns, heads)
-    axis = len(shape_of(node)) - 1
-    walk.flows[node] = Flow((len(walk.rows) - 1,), axis, walk.fresh(shape_of(node)[axis], "matrix product"))
-
-
-@register("scaled_dot_product_attention")
-def attention(walk: Walk, node: Node) -> None:
-    """Fused attention is two products: scores [M, S] = Q K^T, whose softmax is not negative, and [M, D] = scores V."""
-    query, key, value = node.args[:3]
-    assert isinstance(query, Node)
-    assert isinstance(key, Node)
-    assert isinstance(value, Node)
-    shape, length = shape_of(query), shape_of(key)[-2]
-    heads = prod(shape[:-2]) // walk.batch
-    product(walk, node, query, key, (shape[-2], shape[-1]), length, heads, f"{default_name(node)}.scores")
-    scores = len(walk.rows) - 1
-    walk.rows[scores].signed = False
-    width, right = shape_of(node)[-1], walk.flow(value)
-    assert right
-    walk.coupling.freeze(right.pieces, "operand of a matrix product")
-    axis = len(shape_of(node)) - 1
-    walk.emit(
-        node, "matmul", query, walk.fresh(width * heads, "matrix product"), axis, inputs=(scores,), second=right.rows[0], groups=heads,
-        in_channels=length * heads, out_channels=width * heads, in_pieces=walk.rows[scores].out_pieces,
-        input_size=(shape[-2],), output_size=(shape[-2],), signed=True,
-    )  # fmt: skip
-    walk.flows[node] = Flow((len(walk.rows) - 1,), axis, walk.fresh(width, "attention heads"))
+    for operand in walk.activations(node):
+        seen = walk.flow(operand)
+        assert seen
+        walk.coupling.freeze(seen.channels, "operand of a matrix product")
+    product(walk, node, first, second, (positions, depth), columns, groups, None)

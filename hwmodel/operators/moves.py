@@ -6,9 +6,9 @@ pads or rolls while it reads is billed too much, never too little.
 
 from collections.abc import Iterable
 
+import numpy as np
 from torch.fx import Node
 
-from ..coupling import Piece
 from ..walk import Row, Walk, shape_of
 from .rules import argument, register
 
@@ -35,7 +35,7 @@ def same_channels(walk: Walk, node: Node, kind: str) -> Row:
     operand = walk.activations(node)[0]
     seen = walk.flow(operand)
     assert seen
-    row = walk.emit(node, kind, operand, seen.pieces, seen.axis)
+    row = walk.emit(node, kind, operand, seen.channels, seen.axis)
     row.keeps_zero = True
     return row
 
@@ -62,11 +62,11 @@ def reduce(walk: Walk, node: Node, dim: int | Iterable[int] | None, keep: bool, 
     given = (dim,) if isinstance(dim, int) else tuple(dim or ())
     axes = {axis % rank for axis in (given or range(rank))}
     if seen.axis in axes:
-        walk.coupling.freeze(seen.pieces, reason)
+        walk.coupling.freeze(seen.channels, reason)
         shape = shape_of(node) or (1,)
         walk.emit(node, "pool", operand, walk.fresh(shape[-1], reason), len(shape) - 1)
         return
-    walk.emit(node, "pool", operand, seen.pieces, seen.axis - (0 if keep else sum(axis < seen.axis for axis in axes))).keeps_zero = True
+    walk.emit(node, "pool", operand, seen.channels, seen.axis - (0 if keep else sum(axis < seen.axis for axis in axes))).keeps_zero = True
 
 
 # ---- upsampling ------------------------------------------------------------------------------------------------------
@@ -111,14 +111,13 @@ def pad(walk: Walk, node: Node) -> None:
     value = argument(node, 3 if generic else 2, "value", None) if "constant" in mode else 0
     last = rank - 1 - seen.axis
     before, after = amounts[2 * last : 2 * last + 2] if len(amounts) > 2 * last else (0, 0)
-    pieces: tuple[Piece, ...] = seen.pieces
+    channels = seen.channels
     if before < 0 or after < 0 or ((before or after) and "constant" not in mode):
-        walk.coupling.freeze(seen.pieces, "padding of channels")
-        pieces = walk.fresh(shape_of(node)[seen.axis], "padding of channels")
-    else:
-        front, back = (walk.fresh(count, "padding of channels") if count else () for count in (before, after))
-        pieces = (*front, *seen.pieces, *back)
-    row = walk.emit(node, "copy", operand, pieces, seen.axis)
+        walk.coupling.freeze(seen.channels, "padding of channels")
+        channels = walk.fresh(shape_of(node)[seen.axis], "padding of channels")
+    elif before or after:
+        channels = np.concatenate([walk.fresh(before, "padding of channels"), channels, walk.fresh(after, "padding of channels")])
+    row = walk.emit(node, "copy", operand, channels, seen.axis)
     row.keeps_zero = row.keeps_width = not value
     row.signed |= bool(value and value < 0)
 
@@ -132,22 +131,22 @@ def roll(walk: Walk, node: Node) -> None:
     assert seen
     dims = argument(node, 2, "dims", ())
     axes = {int(axis) % rank for axis in ((dims,) if isinstance(dims, int) else dims)} or set(range(rank))
-    pieces = seen.pieces
+    channels = seen.channels
     if seen.axis in axes:
-        walk.coupling.freeze(seen.pieces, "roll of channels")
-        pieces = walk.fresh(shape_of(node)[seen.axis], "roll of channels")
-    row = walk.emit(node, "copy", operand, pieces, seen.axis)
+        walk.coupling.freeze(seen.channels, "roll of channels")
+        channels = walk.fresh(shape_of(node)[seen.axis], "roll of channels")
+    row = walk.emit(node, "copy", operand, channels, seen.axis)
     row.keeps_zero = row.keeps_width = True
 
 
 @register("repeat", "tile")
 def repeat(walk: Walk, node: Node) -> None:
-    """Whole axes several times: the pieces of the channels several times in a row."""
+    """Whole axes several times: the channels several times in a row."""
     operand = walk.activations(node)[0]
     seen, old, new = walk.flow(operand), shape_of(operand), shape_of(node)
     assert seen
     axis = seen.axis + len(new) - len(old)
-    row = walk.emit(node, "copy", operand, seen.pieces * (new[axis] // old[seen.axis]), axis)
+    row = walk.emit(node, "copy", operand, np.tile(seen.channels, new[axis] // old[seen.axis]), axis)
     row.keeps_zero = row.keeps_width = True
 
 
@@ -161,9 +160,9 @@ def copy(walk: Walk, node: Node) -> None:
     if seen is None:
         return
     if shape_of(source) == shape_of(node):
-        row = walk.emit(node, "copy", source, seen.pieces, seen.axis)
+        row = walk.emit(node, "copy", source, seen.channels, seen.axis)
     else:
-        walk.coupling.freeze(seen.pieces, "broadcast copy")
+        walk.coupling.freeze(seen.channels, "broadcast copy")
         axis = len(shape_of(node)) - 1
         row = walk.emit(node, "copy", source, walk.fresh(shape_of(node)[axis], "broadcast copy"), axis)
     row.keeps_zero = row.keeps_width = True

@@ -2,18 +2,21 @@
 
 from torch.fx import Node
 
-from ..walk import Rule, Walk, shape_of
+from ..walk import Rule, Walk
 
 MODELLED: dict[str, Rule] = {}
 ZERO: dict[str, Rule] = {}
+SPREAD: set[str] = set()
+"""Operators whose rule takes channels that are spread over several axes; before any other rule they are held along all but one."""
 
 
-def register(*names: str, zero: bool = False):  # type: ignore[no-untyped-def]
+def register(*names: str, zero: bool = False, spread: bool = False):  # type: ignore[no-untyped-def]
     """Return a decorator that makes a function `(walk, node) -> None` the rule of the named operators."""
 
     def add(rule: Rule) -> Rule:
         for name in names:
             (ZERO if zero else MODELLED)[name] = rule
+            (SPREAD.add if spread else SPREAD.discard)(name)
         return rule
 
     return add
@@ -29,16 +32,3 @@ def rows_of(walk: Walk, node: Node) -> tuple[int, ...]:
     seen = walk.flow(node)
     assert seen
     return seen.rows
-
-
-def freeze_at_constants(walk: Walk, node: Node) -> None:
-    """Freeze the channels of a result that meet a constant computed in the graph: a parameter can be cut, what is computed cannot."""
-    seen, rank = walk.flow(node), len(shape_of(node))
-    assert seen
-    for constant in node.all_input_nodes:
-        if constant.op != "call_function" or constant in walk.flows:
-            continue
-        shape = shape_of(constant)
-        axis = seen.axis - (rank - len(shape))
-        if axis >= 0 and shape[axis] > 1:
-            walk.coupling.freeze(seen.pieces, "constant computed over channels")

@@ -10,7 +10,7 @@ def test_start_is_nearly_the_identity_and_prunes_nothing() -> None:
     gate = ChannelGate(64, log_variance=-9.0)
     assert float(gate.log_alpha().detach().exp().mean()) == pytest.approx(8103, rel=1e-3)
     assert int(gate.kept().sum()) == 64
-    site = GateSite({"g": gate}, (("g", 1),), {"g": 64}, 1)
+    site = GateSite({"g": gate}, torch.arange(64), (1,))
     torch.manual_seed(0)
     x = torch.ones(256, 64, 2, 2)
     noisy = site.train()(x).detach()
@@ -44,7 +44,7 @@ def test_removed_channels_are_zero_in_training_and_still_get_a_gradient() -> Non
     gate = ChannelGate(2, log_variance=-5.0)
     with torch.no_grad():
         gate.log_variance[0] = 2.0
-    site = GateSite({"g": gate}, (("g", 1),), {"g": 2}, 1).train()
+    site = GateSite({"g": gate}, torch.arange(2), (1,)).train()
     y = site(torch.ones(8, 2))
     assert torch.equal(y[:, 0], torch.zeros(8))
     (y * torch.tensor([1.0, 0.0])).sum().backward()
@@ -60,11 +60,23 @@ def test_order_follows_importance() -> None:
     assert float(strength.max() - strength.min()) == pytest.approx(4.0)
 
 
-def test_pieces_repeat_and_ungated_groups_stay_whole() -> None:
+def test_channels_point_into_the_joined_gates_and_past_them() -> None:
+    first, second = ChannelGate(2, log_variance=-5.0), ChannelGate(1, log_variance=-5.0)
+    first.freeze(torch.tensor([1.0, 0.0]))
+    second.freeze(torch.tensor([0.0]))
+    site = GateSite({"a": first, "b": second}, torch.tensor([0, 0, 1, 2, 3]), (1,))
+    assert site.value(1)[0].tolist() == [1, 1, 0, 0, 1]
+    assert (site.groups, site.plain) == (("a", "b"), False)
+
+
+def test_a_gate_over_several_axes_and_over_heads_that_share_the_batch_axis() -> None:
     gate = ChannelGate(2, log_variance=-5.0)
     gate.freeze(torch.tensor([1.0, 0.0]))
-    site = GateSite({"a": gate}, (("a", 3), ("b", 1)), {"a": 2, "b": 2}, 1)
-    assert site.value(1)[0].tolist() == [1, 1, 1, 0, 0, 0, 1, 1]
+    x = torch.rand(3, 2, 5, 2)
+    spread = GateSite({"a": gate}, torch.tensor([[0, 1], [1, 1]]), (1, 3))
+    assert torch.equal(spread(x), x * torch.tensor([[1.0, 0.0], [0.0, 0.0]])[:, None])
+    heads = GateSite({"a": gate}, torch.tensor([0, 1]), (0,))
+    assert torch.equal(heads(x.flatten(0, 1)), (x * torch.tensor([1.0, 0.0])[:, None, None]).flatten(0, 1))
 
 
 def test_papers_soft_count_saturates_at_the_start() -> None:

@@ -151,12 +151,14 @@ def test_masks_made_of_shapes_cost_nothing_and_rolls_are_rows(function_model) ->
     assert row(network, "roll#2").fused_inputs == ("norm",)
 
 
-def test_a_shuffle_is_frozen_with_its_reason(function_model) -> None:  # type: ignore[no-untyped-def]
+def test_a_shuffle_is_followed_channel_by_channel(function_model) -> None:  # type: ignore[no-untyped-def]
     function, modules, shape, _ = BLOCKS["shuffle"]
     network = trace(function_model(function, **modules), (torch.zeros(1, *shape),))
-    reasons = {group.name: group.reasons for group in network.groups if not group.prunable}
-    assert reasons["stem"] == ("part of the channels",)
-    assert "reshape of channels at the top level" in reasons["c"]
+    held = [group for group in network.groups if group.prunable]
+    assert sum(group.channels for group in held) == sum(network.group_channels).item() - sum(
+        group.channels for group in network.groups if {"input of the network", "output of the network"} & set(group.reasons)
+    )
+    assert any("channel shuffle" in group.reasons for group in held)
 
 
 def test_a_u_net_stays_prunable_through_upsampling_and_skip(function_model) -> None:  # type: ignore[no-untyped-def]
@@ -214,16 +216,16 @@ def test_signs(function, signed: bool, traced) -> None:  # type: ignore[no-untyp
     assert network.layers[-2].signed is signed
 
 
-def test_padded_channels_are_pieces_that_stay(traced) -> None:  # type: ignore[no-untyped-def]
+def test_padded_channels_stay(traced) -> None:  # type: ignore[no-untyped-def]
     network = traced(lambda m, x: m.b(F.pad(m.a(x), (0, 0, 0, 0, 1, 2))), a=conv(3, 4), b=conv(7, 2))
-    assert row(network, "b").in_groups == (("pad", 1), ("a", 1), ("pad#2", 1))
-    assert [group(network, name).channels for name in ("pad", "a", "pad#2")] == [1, 4, 2]
-    assert [group(network, name).prunable for name in ("pad", "a", "pad#2")] == [False, True, False]
+    assert row(network, "b").in_groups == (("pad", 1), ("a", 1))
+    assert [group(network, name).channels for name in ("pad", "a")] == [3, 4]
+    assert [group(network, name).prunable for name in ("pad", "a")] == [False, True]
 
 
 def test_repeated_channels_are_the_same_group_twice(traced) -> None:  # type: ignore[no-untyped-def]
     network = traced(lambda m, x: m.b(m.a(x).repeat(1, 2, 1, 1)), a=conv(3, 4), b=conv(8, 2))
-    assert row(network, "b").in_groups == (("a", 1), ("a", 1))
+    assert row(network, "b").in_groups == (("a", 2),)
     assert group(network, "a").prunable
 
 
@@ -233,10 +235,7 @@ def test_repeated_channels_are_the_same_group_twice(traced) -> None:  # type: ig
         (lambda y: torch.roll(y, 1, 1), 4, "roll of channels"),
         (lambda y: torch.roll(y, 1), 4, "roll of channels"),
         (lambda y: F.pad(y, (0, 0, 0, 0, -1, 0)), 3, "padding of channels"),
-        (lambda y: F.pixel_shuffle(y, 2), 1, "shuffle of channels"),
-        (lambda y: F.channel_shuffle(y, 2), 4, "shuffle of channels"),
-        (lambda y: y + torch.arange(4.0).view(1, 4, 1, 1), 4, "constant computed over channels"),
-        (lambda y: torch.cat((y, y.new_ones(1, 4, 1, 8)), 2), 4, "constant computed over channels"),
+        (lambda y: torch.cat((y, y.new_ones(1, 4, 1, 8)), 2), 4, "joined with a constant"),
         (lambda y: y.amax(1, keepdim=True), 1, "amax over channels"),
     ],
 )
@@ -244,6 +243,25 @@ def test_what_cannot_be_cut_is_frozen(function, channels: int, reason: str, trac
     network = traced(lambda m, x: m.b(function(m.a(x))), a=conv(3, 4), b=conv(channels, 2))
     assert reason in group(network, "a").reasons
     assert not group(network, "a").prunable
+    assert network.coverage.share == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "channels", "groups", "units"),
+    [
+        (lambda y: F.pixel_shuffle(y, 2), 2, (("a", 1),), 2),
+        (lambda y: F.channel_shuffle(y, 2), 8, (("a", 1),), 8),
+        (lambda y: y.view(1, 2, 4, 8, 8).transpose(1, 2).reshape(1, 8, 8, 8), 8, (("a", 1),), 8),
+        (lambda y: y.view(1, 2, 4, 8, 8).relu().transpose(1, 2).reshape(1, 8, 8, 8), 8, (("a", 4),), 2),
+        (lambda y: y.index_select(1, torch.tensor([5, 5, 0])), 3, (("a#3", 2), ("a", 1)), 1),
+        (lambda y: y + torch.arange(8.0).view(1, 8, 1, 1), 8, (("a", 1),), 8),
+    ],
+)
+def test_what_reorders_or_meets_constants_can_be_followed(function, channels, groups, units, traced) -> None:  # type: ignore[no-untyped-def]
+    network = traced(lambda m, x: m.b(function(m.a(x))), a=conv(3, 8), b=conv(channels, 2))
+    assert row(network, "b").in_groups == groups
+    assert all(group(network, name).prunable for name, _ in groups)
+    assert group(network, "a").channels == units
     assert network.coverage.share == 1
 
 

@@ -48,11 +48,11 @@ def test_an_operator_on_an_input_or_on_a_concatenation_is_a_row(function_model) 
     ],
 )
 def test_positions_are_those_of_one_sample(batch: int, shape: tuple[int, ...], axis: int, positions: tuple[int, ...]) -> None:
-    assert Walk({}, batch).positions(shape, axis) == positions
+    assert Walk({}, batch, {}).positions(shape, axis) == positions
 
 
 def test_names_are_unique() -> None:
-    walk = Walk({}, 1)
+    walk = Walk({}, 1, {})
     assert [walk.name("a"), walk.name("a"), walk.name("b"), walk.name("a")] == ["a", "a#2", "b", "a#3"]
 
 

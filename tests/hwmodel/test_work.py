@@ -33,7 +33,7 @@ def bops_by_integers(network: Network, weight_bits: list[int], activation_bits: 
             continue
         reads = sum(channels[group] * repeat for group, repeat in layer.in_groups)
         writes = sum(channels[group] * repeat for group, repeat in layer.out_groups)
-        products = writes if layer.depthwise else writes * reads // layer.groups
+        products = writes if layer.whole_groups else writes * reads // layer.groups
         macs = products * prod(layer.kernel_size) * prod(layer.output_size)
         second = width[layer.second_input] if layer.second_input else weight_bits[i]
         result.append(macs * width[layer.inputs[0]] * second)
@@ -133,7 +133,7 @@ def test_a_shared_weight_has_the_width_of_its_first_user(function_model) -> None
 
 def test_a_depthwise_layer_scales_with_its_channels_once(zoo) -> None:  # type: ignore[no-untyped-def]
     network = zoo("mobilenetv2")
-    name = next(layer.name for layer in network.layers if layer.depthwise)
+    name = next(layer.name for layer in network.layers if layer.whole_groups)
     (group,) = (group for group, _ in network.layers[network.index(name)].in_groups)
     half = Compression.from_names(network, {}, {group: network.channels[group] // 2})
     assert 2 * work(network, half).macs[network.index(name)] == network.layers[network.index(name)].macs
