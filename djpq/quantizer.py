@@ -33,52 +33,64 @@ class Quantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, limit: Tensor, step: Tensor, power: Tensor) -> Tensor:
-        quantized = x.abs().clamp_(max=limit).pow_(power).div_(step).round_().mul_(step).copysign_(x)
-        ctx.save_for_backward(x, quantized, limit, step, power)
+        mapped = torch.minimum(x.abs(), limit).pow_(power)
+        quantized = (mapped / step).round_().mul_(step).copysign_(x)
+        ctx.save_for_backward(x, mapped, quantized, limit, step, power)
         return quantized
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, quantized, limit, step, power = ctx.saved_tensors
+        x, mapped, quantized, limit, step, power = ctx.saved_tensors
         (grad,) = grads
         size = x.abs()
-        inside = size < limit
-        size = torch.minimum(size, limit).clamp_(min=SMALLEST)
-        mapped, along = size.pow(power), grad * x.sign()
-        edge = (step / 2).pow(1 / power)
-        slope = power * torch.maximum(size, edge).pow(power - 1)
-        to_x = torch.where(inside, grad * slope, torch.zeros_like(grad))
-        to_limit = torch.where(inside, torch.zeros_like(along), along).sum() * power * limit.pow(power - 1)
-        to_step = (along * (quantized.abs() - mapped)).sum() / step
-        to_power = (along * mapped * size.log()).sum()
+        inside = less(size, limit)
+        size = torch.minimum(size.clamp_(min=SMALLEST), limit)
+        at_edge = power * (step / 2).pow(1 - 1 / power)
+        slope = (mapped / size).mul_(power)
+        least, most = torch.where(power < 1, 0, at_edge), torch.where(power < 1, at_edge, torch.inf)  # it falls along a power below 1
+        to_x = torch.minimum(torch.maximum(slope, least), most).mul_(grad).mul_(inside)
+        along = x.sign().mul_(grad)
+        to_limit = (along.sum() - inner(along, inside)) * power * limit.pow(power - 1)
+        to_step = (inner(grad, quantized) - inner(along, mapped)) / step
+        to_power = inner(along.mul_(mapped), size.log_())
         return to_x, to_limit, to_step, to_power
 
 
 class QuantizeUniform(torch.autograd.Function):
-    """`step round(clamp(x / step, lowest, highest))` for activations: its own clip gradient, saves `x` alone."""
+    """`step round(clamp(x / step, lowest, highest))` for activations, with its own clip gradient; `lowest` is 0 or `-highest`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, limit: Tensor, step: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-        ctx.save_for_backward(x, step, lowest, highest)
-        return round_uniform(x, step, lowest, highest)
+        quantized = round_uniform(x, step, lowest, highest)
+        ctx.save_for_backward(x, quantized, step, lowest, highest)
+        return quantized
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, step, lowest, highest = ctx.saved_tensors
+        x, quantized, step, lowest, highest = ctx.saved_tensors
         (grad,) = grads
-        scaled = x / step
-        above, below = scaled >= highest, scaled <= lowest
-        outside = above | below
-        to_x = grad.masked_fill(outside, 0)
-        sign = above.to(grad.dtype) - (below & (lowest < 0)).to(grad.dtype)
-        to_limit = (grad * sign).sum()
-        to_step = (to_x * (scaled.round() - scaled)).sum()
+        to_x = less(x, highest * step).mul_(less(lowest * step, x)).mul_(grad)
+        to_limit = inner(grad - to_x, quantized) / (highest * step)  # outside, the quantized value is the limit with its sign
+        to_step = (inner(to_x, quantized) - inner(to_x, x)) / step
         return to_x, to_limit, to_step, None, None
+
+
+def less(first: Tensor, second: Tensor) -> Tensor:
+    """Return 1 where the first is less than the second, else 0, in their own type: eager torch multiplies much faster by it than by bool."""
+    if torch.compiler.is_compiling():  # fuses what it sees, and copies for `out`
+        return (first < second).to(first.dtype)
+    shape = torch.broadcast_shapes(first.shape, second.shape)
+    return torch.lt(first, second, out=torch.empty(shape, dtype=first.dtype, device=first.device))
+
+
+def inner(first: Tensor, second: Tensor) -> Tensor:
+    """Return the sum of the products of two tensors, which eager torch does not store."""
+    return (first * second).sum() if torch.compiler.is_compiling() else torch.dot(first.reshape(-1), second.reshape(-1))
 
 
 def round_uniform(x: Tensor, step: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
     """Return `step clamp(round(x / step), lowest, highest)`, bit for bit what `torch.fake_quantize_per_tensor_affine` computes."""
-    return torch.clamp((x * (1 / step)).round_(), lowest, highest).mul_(step)
+    return torch.minimum(torch.maximum((x * (1 / step)).round_(), lowest), highest).mul_(step)
 
 
 def fractional_levels(bits: Tensor, signed: Tensor | float) -> Tensor:
