@@ -17,7 +17,7 @@ from .accelerator import Accelerator, Execution
 from .compression import Compression
 from .network import Network
 from .numeric import Number, float64
-from .work import Work, work
+from .work import Work, stored_weights, work
 
 CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
 
@@ -117,7 +117,7 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
         dram_cycles=run.dram_cycles,
         energy_pj=run.energy_pj,
         traffic_bits=run.traffic_bits,
-        weight_bits=seen.weight_elements * seen.weight_bits * network.stores_weight,
+        weight_bits=stored_weights(network, seen) * seen.weight_bits,
         activation_bits=seen.output_elements * seen.output_bits,
     )
     return Cost(network, compression, seen, per_layer, machine.name, machine.clock_mhz)

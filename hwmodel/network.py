@@ -32,6 +32,10 @@ class Layer:
     quantizer decides the width of this tensor (a max-pool keeps the width of what it reads; the parts of a concatenation share
     one). `signed`: the tensor may hold negative values.
 
+    `filters_per_channel`: products that make one output channel, such as the gates of a recurrent layer or the kernel positions of a
+    transposed convolution. `steps`: parts of the positions that can only run one after the other, as a recurrent product reads its own
+    result of the step before (it has no `inputs` then). `table_entries`: rows of an embedding's table, of which one is read a position.
+
     **Units**: `kernel_size`, `input_size` and `output_size` count positions along each axis, for one sample of the batch.
     """
 
@@ -52,23 +56,42 @@ class Layer:
     width_of: str = ""
     signed: bool = True
     weight_part: str = ""
+    filters_per_channel: int = 1
+    steps: int = 1
+    table_entries: int = 0
 
     @property
     def computes(self) -> bool:
-        """Whether the row multiplies: convolutions, linear layers and matrix products."""
-        return self.kind in ("conv", "linear", "matmul")
+        """Whether the row multiplies: convolutions, linear and recurrent layers, matrix products."""
+        return self.kind in ("conv", "conv_transpose", "linear", "recurrent", "matmul")
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the row multiplies at its input positions and adds up where results overlap."""
+        return self.kind == "conv_transpose"
 
     @property
     def depthwise(self) -> bool:
         """Whether every group reads one channel, so that groups shrink with the channels."""
-        return self.kind == "conv" and self.groups > 1 and self.groups == self.in_channels
+        return self.kind in ("conv", "conv_transpose") and self.groups > 1 and self.groups == self.in_channels
+
+    @property
+    def product_kernel(self) -> int:
+        """Kernel positions that one result adds up; those of a transposed convolution are filters instead."""
+        return 1 if self.transposed else prod(self.kernel_size)
+
+    @property
+    def product_positions(self) -> int:
+        """Positions at which the row multiplies."""
+        return prod(self.input_size if self.transposed else self.output_size)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates before compression, for one sample."""
         if not self.computes:
             return 0
-        return self.out_channels * (self.in_channels // self.groups) * prod(self.kernel_size) * prod(self.output_size)
+        filters = self.out_channels * self.filters_per_channel
+        return filters * (self.in_channels // self.groups) * self.product_kernel * self.product_positions
 
 
 @dataclass(frozen=True)
@@ -100,6 +123,8 @@ class Coverage:
 class Network:
     """Layers in topological order and the channel groups that couple them.
 
+    `capture` says where they come from: `export` for a graph of `torch.export`, `fx` or `recorded` for its fallbacks.
+
     **Errors**: ValueError when a layer reads a row that does not come before it, or when its groups do not add up to its
     channels.
     """
@@ -109,6 +134,7 @@ class Network:
     coverage: Coverage
     outputs: tuple[str, ...] = ()
     example_inputs: tuple[tuple[tuple[int, ...], torch.dtype], ...] = ()
+    capture: str = "export"
 
     def __post_init__(self) -> None:
         size = {group.name: group.channels for group in self.groups}
@@ -201,8 +227,8 @@ class Network:
 
     @cached_property
     def kernel(self) -> Tensor:
-        """[layers]: kernel positions."""
-        return self._over_layers(prod(layer.kernel_size) for layer in self.layers)
+        """[layers]: kernel positions in the reduction."""
+        return self._over_layers(layer.product_kernel for layer in self.layers)
 
     @cached_property
     def positions(self) -> Tensor:
@@ -212,7 +238,27 @@ class Network:
     @cached_property
     def input_positions(self) -> Tensor:
         """[layers]: positions of the first operand; 0 for an input, which reads nothing."""
-        return self._over_layers(prod(layer.input_size) if layer.inputs else 0 for layer in self.layers)
+        return self._over_layers(prod(layer.input_size) if layer.kind != "input" else 0 for layer in self.layers)
+
+    @cached_property
+    def product_positions(self) -> Tensor:
+        """[layers]: positions at which the row multiplies, those of a recurrent layer's single step."""
+        return self._over_layers(layer.product_positions / layer.steps for layer in self.layers)
+
+    @cached_property
+    def steps(self) -> Tensor:
+        """[layers]: how often the row runs, one time after the other."""
+        return self._over_layers(layer.steps for layer in self.layers)
+
+    @cached_property
+    def filters_per_channel(self) -> Tensor:
+        """[layers]: products that make one output channel."""
+        return self._over_layers(layer.filters_per_channel for layer in self.layers)
+
+    @cached_property
+    def table_entries(self) -> Tensor:
+        """[layers]: entries of an embedding's table, 0 for other rows."""
+        return self._over_layers(layer.table_entries for layer in self.layers)
 
     @cached_property
     def layer_groups(self) -> Tensor:
@@ -250,7 +296,7 @@ class Network:
 
     @cached_property
     def first_operand(self) -> Tensor:
-        """[layers]: index of the row whose tensor is the first operand (itself for an input)."""
+        """[layers]: index of the row whose tensor is the first operand (itself for an input and for what reads its own last step)."""
         return torch.tensor([self._index[layer.inputs[0]] if layer.inputs else i for i, layer in enumerate(self.layers)])
 
     @cached_property

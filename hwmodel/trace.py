@@ -1,19 +1,18 @@
-"""From a torch model to a `Network`: `torch.export` (non-strict, fake tensors), then one walk over the graph.
+"""From a torch model to a `Network`: its graph of aten calls (`capture`), then one walk over it.
 
 **Units**: batch 1 is the convention, but any batch may be given: it is divided out.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
 from . import operators
+from .capture import ROUTES, Captured, Route, capture, of_program
+from .capture import export as export  # attach exports a model itself, with a dynamic batch
+from .decompose import rule_of, tensors_of, writes_through_a_view
 from .errors import InputError
 from .network import Coverage, Layer, Network, Pieces
 from .walk import Flow, Row, Walk, operator_name, shape_of
@@ -23,23 +22,34 @@ class UnsupportedOperator(InputError):
     """An operator that no rule covers: nothing is silently free."""
 
 
-def trace(model: nn.Module, args: tuple[Tensor, ...], *, on_unknown: str = "raise") -> Network:
+def trace(
+    model: nn.Module, args: tuple[Tensor, ...], *, on_unknown: str = "raise", batch: int | None = None, route: Route | None = None
+) -> Network:
     """Return the network of a model at the example inputs.
 
+    `batch` is the batch of the example where that is not the first axis of its first input (a sequence in time-major order).
+    `route` forces one way to capture the model, else the first that works is taken.
+
+    `Network.capture` says which way it was: `export`, or the fallbacks `fx` and `recorded` (see `capture`).
+
     **Errors**: UnsupportedOperator lists the operators that no rule covers, unless `on_unknown="warn"`; InputError when
-    `torch.export` cannot capture the model.
+    the model cannot be captured.
     """
     if on_unknown not in ("raise", "warn"):
         raise InputError(f"on_unknown is {on_unknown!r}; it must be 'raise' or 'warn'")
-    program = export(model, args)
-    walk = walk_graph(program, batch_of(args))
+    if route not in (None, *ROUTES):
+        raise InputError(f"route is {route!r}; it must be one of {', '.join(ROUTES)}, or None for the first that works")
+    if batch is not None and batch < 1:
+        raise InputError(f"batch is {batch}; it must be at least 1")
+    captured = capture(model, args, route)
+    walk = walk_captured(captured, batch_of(args) if batch is None else batch)
     if walk.unknown:
         listed = ", ".join(f"{name} (x{count})" for name, count in sorted(walk.unknown.items()))
         message = f"no cost rule for {listed}; register one with hwmodel.register, or pass on_unknown='warn' to cost them as element-wise"
         if on_unknown == "raise":
             raise UnsupportedOperator(message)
         warnings.warn(message, stacklevel=2)
-    return network_of(walk, program, args)
+    return network_of(walk, captured, args)
 
 
 def batch_of(args: tuple[Tensor, ...]) -> int:
@@ -47,87 +57,22 @@ def batch_of(args: tuple[Tensor, ...]) -> int:
     return next((int(arg.shape[0]) for arg in args if arg.dim() > 1), 1)
 
 
-@contextmanager
-def inference_mode_of(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode and attention on its plain path; restore both afterwards."""
-    training = {module: module.training for module in model.modules()}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in training.items():
-            module.training = mode
-
-
-def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = None) -> ExportedProgram:
-    """Return the exported program in eval mode. Parameters are faked, not copied, so a model on the meta device works."""
-    if not isinstance(args, tuple) or not all(isinstance(arg, Tensor) for arg in args):
-        raise InputError(f"example inputs must be a tuple of tensors, not {type(args).__name__}")
-    with inference_mode_of(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.export.export(model, args, strict=False, dynamic_shapes=dynamic_shapes)
-        except Exception as error:  # torch.export raises many types; each becomes one line with its first sentence
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}"
-            ) from error
-    rename_in_place(program)
-    return program
-
-
-def in_place(node: Node) -> bool:
-    """Return whether an operator writes its result over its first operand."""
-    schema = getattr(node.target, "_schema", None)
-    written = schema is not None and schema.name.endswith("_") and not schema.name.endswith("__")
-    return written and isinstance(node.args[0], Node)
-
-
-def writes_through_a_view(node: Node, order: dict[Node, int]) -> bool:
-    """Return whether an in-place operator changes a part of a tensor that is read again: its readers would not know of it."""
-    if not in_place(node):
-        return False
-    view = node.args[0]
-    while isinstance(view, Node) and view.op == "call_function":
-        schema = getattr(view.target, "_schema", None)
-        aliases = schema is None or (bool(schema.arguments) and schema.arguments[0].alias_info is not None)
-        if not aliases or not view.args:
-            return False
-        view = view.args[0]
-        later = [user for user in view.users if order[user] > order[node]] if isinstance(view, Node) else []
-        if any(user.op == "output" or tensors_of(user) for user in later):
-            return True
-    return False
-
-
-def rename_in_place(program: ExportedProgram) -> None:
-    """Let readers after an in-place operator read its result, which is what they see at run time."""
-    order = {node: i for i, node in enumerate(program.graph.nodes)}
-    for node in program.graph.nodes:
-        if not in_place(node):
-            continue
-        operand = node.args[0]
-        later = {user for user in operand.users if order[user] > order[node]}
-        operand.replace_all_uses_with(node, delete_user_cb=later.__contains__)
-
-
 def walk_graph(program: ExportedProgram, batch: int) -> Walk:
     """Return the finished walk over an exported program."""
-    signature = program.graph_signature
-    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    constants = set(named) | set(signature.inputs_to_lifted_tensor_constants)
-    nodes = list(program.graph.nodes)
+    return walk_captured(of_program(program), batch)
+
+
+def walk_captured(captured: Captured, batch: int) -> Walk:
+    """Return the finished walk over a captured graph."""
+    nodes = list(captured.graph.nodes)
     order = {node: i for i, node in enumerate(nodes)}
-    walk = Walk({node: named[node.name] for node in nodes if node.name in named}, batch)
+    walk = Walk(captured.parameters, batch)
     for node in nodes:
-        if node.op == "placeholder" and node.name not in constants:
+        if node.op == "placeholder" and node not in captured.constants:
             read_input(walk, node)
         elif node.op == "call_function" and any(operand in walk.flows for operand in node.all_input_nodes):
             name = operator_name(node)
-            rule = operators.MODELLED.get(name) or operators.ZERO.get(name)
+            rule = rule_of(name)
             if writes_through_a_view(node, order):
                 unknown(walk, node, f"{name}_ through a view")
             elif rule is not None:
@@ -169,12 +114,6 @@ def read_input(walk: Walk, node: Node) -> None:
     walk.flows[node] = Flow((len(walk.rows) - 1,), axis, pieces)
 
 
-def tensors_of(node: Node) -> list[Tensor]:
-    """Return what a node computes, several tensors for an operator such as `lstm`."""
-    value = node.meta.get("val")
-    return [each for each in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(each, Tensor)]
-
-
 def unknown(walk: Walk, node: Node, name: str) -> None:
     """Cost an operator without a rule as element-wise, with all its channels frozen."""
     walk.unknown[name] = walk.unknown.get(name, 0) + 1
@@ -210,7 +149,7 @@ def width_owners(walk: Walk) -> list[int]:
     return [find(row) for row in range(len(walk.rows))]
 
 
-def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -> Network:
+def network_of(walk: Walk, captured: Captured, args: tuple[Tensor, ...]) -> Network:
     """Freeze the walk's rows into layers and name the channel groups."""
     rows, owners = walk.rows, width_owners(walk)
     names, groups = walk.coupling.resolve(
@@ -229,13 +168,14 @@ def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -
             out_channels=row.out_channels, kernel_size=row.kernel, input_size=row.input_size, output_size=row.output_size,
             groups=row.groups, weight_part=row.weight_part, in_groups=named(row.in_pieces), out_groups=named(row.out_pieces),
             second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
+            filters_per_channel=row.filters_per_channel, steps=row.steps, table_entries=row.table_entries,
             width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
         )
         for row, owner in zip(rows, owners, strict=True)
     )  # fmt: skip
-    end = next(node for node in program.graph.nodes if node.op == "output")
+    end = next(node for node in captured.graph.nodes if node.op == "output")
     outputs = {row for node in end.all_input_nodes if (flow := walk.flow(node)) for row in flow.rows}
-    calls = sum(node.op == "call_function" for node in program.graph.nodes)
+    calls = sum(node.op == "call_function" for node in captured.graph.nodes)
     coverage = Coverage(walk.modelled, calls - walk.modelled - sum(walk.unknown.values()), dict(walk.unknown))
     example = tuple((tuple(arg.shape), arg.dtype) for arg in args)
-    return Network(layers, groups, coverage, called(sorted(outputs)), example)
+    return Network(layers, groups, coverage, called(sorted(outputs)), example, captured.capture)

@@ -3,6 +3,7 @@
 from math import prod
 
 from torch.fx import Node
+from torch.fx.node import Argument
 
 from ..coupling import Piece
 from ..errors import InputError
@@ -48,13 +49,28 @@ def linear(walk: Walk, node: Node) -> None:
     walk.emit(node, "linear", operand, pieces, len(shape_of(node)) - 1, signed=True, **walk.weight(weight))
 
 
-@register("matmul", "bmm")
+@register("matmul", "mm", "bmm")
 def matmul(walk: Walk, node: Node) -> None:
     """Product [..., M, K] x [..., K, N] of two activations, or of one and a weight on either side: the leading axes (heads) are groups.
 
     A weight [K, N] is one for all leading axes, as in a linear layer: they are positions.
     """
-    first, second = node.args[0], node.args[1]
+    matrix_product(walk, node, node.args[0], node.args[1])
+
+
+@register("addmm", "baddbmm")
+def matmul_and_add(walk: Walk, node: Node) -> None:
+    """A product to which the first operand is added: a bias, or an activation that is read for it."""
+    added, first, second = node.args[:3]
+    matrix_product(walk, node, first, second)
+    seen = walk.flow(added)
+    if seen:
+        walk.coupling.freeze(seen.pieces, "added to a matrix product")
+        walk.rows[-1].fused.extend(seen.rows)
+
+
+def matrix_product(walk: Walk, node: Node, first: Argument, second: Argument) -> None:
+    """Emit a product in which the activation stands first."""
     assert isinstance(first, Node)
     assert isinstance(second, Node)
     if len(shape_of(first)) < 2 or len(shape_of(second)) < 2:
@@ -128,8 +144,11 @@ def attention(walk: Walk, node: Node) -> None:
     assert isinstance(key, Node)
     assert isinstance(value, Node)
     shape, length = shape_of(query), shape_of(key)[-2]
-    heads = prod(shape[:-2]) // walk.batch
-    product(walk, node, query, key, (shape[-2], shape[-1]), length, heads, f"{default_name(node)}.scores")
+    heads = prod(shape_of(key)[:-2]) // walk.batch  # where several heads of queries share one of keys, they are its positions
+    if heads == 0:
+        raise InputError(f"attention over queries of shape {shape} in an example of batch {walk.batch}; give trace(..., batch=)")
+    shared = prod(shape[:-2]) // walk.batch // heads
+    product(walk, node, query, key, (shape[-2] * shared, shape[-1]), length, heads, f"{default_name(node)}.scores")
     scores = len(walk.rows) - 1
     walk.rows[scores].signed = False
     width, right = shape_of(node)[-1], walk.flow(value)
@@ -139,6 +158,6 @@ def attention(walk: Walk, node: Node) -> None:
     walk.emit(
         node, "matmul", query, walk.fresh(width * heads, "matrix product"), axis, inputs=(scores,), second=right.rows[0], groups=heads,
         in_channels=length * heads, out_channels=width * heads, in_pieces=walk.rows[scores].out_pieces,
-        input_size=(shape[-2],), output_size=(shape[-2],), signed=True,
+        input_size=(shape[-2] * shared,), output_size=(shape[-2] * shared,), signed=True,
     )  # fmt: skip
     walk.flows[node] = Flow((len(walk.rows) - 1,), axis, walk.fresh(width, "attention heads"))

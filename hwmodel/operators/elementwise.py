@@ -28,6 +28,9 @@ register("gelu", "silu", "hardswish", "mish", "elu", "leaky_relu", "tanh", "celu
     unary(True, keeps_zero=True)
 )
 register("sin", "atan", "tanhshrink", "hardshrink", "softshrink", "ceil", "trunc", "expm1", "log1p")(unary(True, keeps_zero=True))
+register("sinh", "tan", "asin", "asinh", "threshold", "tril", "triu", "nan_to_num", "remainder", "fmod", "rrelu", "deg2rad")(
+    unary(True, keeps_zero=False)
+)
 register("square")(unary(False, keeps_zero=True))
 register("cos", "log_sigmoid", "clamp_max")(unary(True, keeps_zero=False))
 register("pow", "sqrt", "rsqrt", "reciprocal", "log", "prelu")(unary(True, keeps_zero=False))
@@ -70,7 +73,7 @@ def batch_norm(walk: Walk, node: Node) -> None:
     unary(True, keeps_zero=False)(walk, node)
 
 
-@register("layer_norm", "group_norm", "instance_norm", "rms_norm", "native_layer_norm")
+@register("layer_norm", "group_norm", "instance_norm", "rms_norm", "native_layer_norm", "native_group_norm")
 def norm(walk: Walk, node: Node) -> None:
     """Normalisation over channels: without some of them the others would change, so they are frozen."""
     seen = walk.flow(walk.activations(node)[0])
@@ -100,14 +103,17 @@ def where(walk: Walk, node: Node) -> None:
     row.signed = True
 
 
-@register("add", "sub", "mul", "div", "rsub", "maximum", "minimum")
+@register("add", "sub", "mul", "div", "rsub", "maximum", "minimum", "floor_divide", "atan2")
 def binary(walk: Walk, node: Node) -> None:
     """Two activations: their channels are united, and the later of them takes the operator in if nobody else reads it."""
     merge(walk, node)
     freeze_at_constants(walk, node)
 
 
-@register("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not")
+@register(
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "__and__", "__or__", "__xor__", "isnan", "isinf",
+)  # fmt: skip
 def compare(walk: Walk, node: Node) -> None:
     """True or false for each element: not negative, and a comparison of two zeros may be true."""
     binary(walk, node)

@@ -143,6 +143,24 @@ def permute(walk: Walk, node: Node) -> None:
     walk.view(node, operand, order.index(seen.axis))
 
 
+@register("movedim", "moveaxis", zero=True)
+def move_axes(walk: Walk, node: Node) -> None:
+    """Some axes go to other places, the rest fill up in order."""
+    operand = walk.activations(node)[0]
+    seen, rank = walk.flow(operand), len(shape_of(operand))
+    assert seen
+    source, target = ([int(axis) % rank for axis in (given if isinstance(given, (list, tuple)) else (given,))] for given in node.args[1:3])  # type: ignore[arg-type]
+    rest = iter(axis for axis in range(rank) if axis not in source)
+    order = [source[target.index(axis)] if axis in target else next(rest) for axis in range(rank)]
+    walk.view(node, operand, order.index(seen.axis))
+
+
+@register("unfold", "as_strided", "diagonal", zero=True)
+def strided(walk: Walk, node: Node) -> None:
+    """Windows or a diagonal of a stored tensor, of which the channels are no longer followed."""
+    walk.lose(node, walk.activations(node)[0], "strided view")
+
+
 @register("select", "slice", "narrow", zero=True)
 def part(walk: Walk, node: Node) -> None:
     """A part along another axis keeps the channels; a part of the channels freezes them."""
