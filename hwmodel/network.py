@@ -35,6 +35,7 @@ class Layer:
     `filters_per_channel`: products that make one output channel, such as the gates of a recurrent layer or the kernel positions of a
     transposed convolution. `steps`: parts of the positions that can only run one after the other, as a recurrent product reads its own
     result of the step before (it has no `inputs` then). `table_entries`: rows of an embedding's table, of which one is read a position.
+    `second_parts`: further rows of a second operand that is a concatenation (a cache of keys and the new ones).
 
     **Units**: `kernel_size`, `input_size` and `output_size` count positions along each axis, for one sample of the batch.
     """
@@ -59,6 +60,25 @@ class Layer:
     filters_per_channel: int = 1
     steps: int = 1
     table_entries: int = 0
+    second_parts: tuple[str, ...] = ()
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Every row that this one reads, repeated ones as often."""
+        second = () if self.second_input is None else (self.second_input,)
+        return (*self.inputs, *second, *self.second_parts, *self.fused_inputs)
+
+    @property
+    def elements(self) -> int:
+        """Elements of the tensor that the row writes, before compression."""
+        return self.out_channels * prod(self.output_size)
+
+    @property
+    def elementwise_reads(self) -> tuple[str, ...]:
+        """Rows of which each element is read just before the one at its place is written, and not in any other way."""
+        whole = self.inputs if self.kind in ("elementwise", "add", "mul") and len(self.inputs) == 1 else ()
+        otherwise = {*(() if whole else self.inputs), self.second_input, *self.second_parts}
+        return tuple(name for name in (*whole, *self.fused_inputs) if name not in otherwise)
 
     @property
     def computes(self) -> bool:
@@ -106,11 +126,21 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What became of every operator of the graph; `unknown` maps the operators that no rule covers to their number."""
+    """What became of every operator of the graph; `unknown` maps the operators that no rule covers to their number.
+
+    **Units**: nodes of the graph, and the bytes of what they compute for one sample, at the width of the model's own tensors.
+    """
 
     modelled: int
     zero_by_definition: int
     unknown: Mapping[str, int] = field(default_factory=dict)
+    modelled_bytes: int = 0
+    unknown_bytes: int = 0
+
+    @property
+    def byte_share(self) -> float:
+        """Share of the computed bytes that is accounted for; views compute none."""
+        return self.modelled_bytes / max(1, self.modelled_bytes + self.unknown_bytes) if self.unknown_bytes else 1.0
 
     @property
     def share(self) -> float:
@@ -140,8 +170,7 @@ class Network:
         size = {group.name: group.channels for group in self.groups}
         seen: set[str] = set()
         for layer in self.layers:
-            operands = (*layer.inputs, *layer.fused_inputs, *((layer.second_input,) if layer.second_input else ()))
-            missing = set(operands) - seen
+            missing = set(layer.operands) - seen
             if missing:
                 raise ValueError(f"layer {layer.name} reads {sorted(missing)}, which no earlier layer writes")
             for side, pieces, channels in (("in", layer.in_groups, layer.in_channels), ("out", layer.out_groups, layer.out_channels)):
@@ -191,7 +220,7 @@ class Network:
         graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
         for layer in self.layers:
             graph.add_node(layer.name, layer=layer)
-            second = (layer.second_input,) if layer.second_input else ()
+            second = (*((layer.second_input,) if layer.second_input else ()), *layer.second_parts)
             for role, names in (("input", layer.inputs), ("second", second), ("fused", layer.fused_inputs)):
                 for name in names:
                     graph.add_edge(name, layer.name, role=role)
@@ -319,15 +348,36 @@ class Network:
                 matrix[i, self._index[name]] += 1
         return matrix
 
+    # ---- schedule ---------------------------------------------------------------------------------------------------
+
     @cached_property
-    def alive(self) -> Tensor:
-        """[steps, layers] 0/1: tensor j is in memory while row i runs, so `peak = (footprint @ alive.T).amax(-1)`."""
+    def last_use(self) -> Tensor:
+        """[layers]: index of the last row that reads a tensor, the last of all for an output."""
         count = len(self.layers)
         last = torch.arange(count)
         for i, layer in enumerate(self.layers):
-            for name in (*layer.inputs, *layer.fused_inputs, *((layer.second_input,) if layer.second_input else ())):
+            for name in layer.operands:
                 last[self._index[name]] = i
         for name in self.outputs:
             last[self._index[name]] = count - 1
-        step, born = torch.arange(count)[:, None], torch.arange(count)[None, :]
-        return ((born <= step) & (step <= last[None, :])).to(torch.float64)
+        return last
+
+    @cached_property
+    def alive(self) -> Tensor:
+        """[steps, layers] 0/1: tensor j is in memory while row i runs, so `peak = (footprint @ alive.T).amax(-1)`."""
+        step, born = torch.arange(len(self.layers))[:, None], torch.arange(len(self.layers))[None, :]
+        return ((born <= step) & (step <= self.last_use[None, :])).to(torch.float64)
+
+    @cached_property
+    def overwritten(self) -> Tensor:
+        """[layers]: index of a tensor that a row may write its own over, itself where there is none.
+
+        Such a tensor is read element by element, has as many elements, and nobody reads it later.
+        """
+        found = torch.arange(len(self.layers))
+        for i, layer in enumerate(self.layers):
+            for name in layer.elementwise_reads:
+                j = self._index[name]
+                if self.last_use[j] == i and name not in self.outputs and self.layers[j].elements == layer.elements:
+                    found[i] = j
+        return found

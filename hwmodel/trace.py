@@ -4,6 +4,7 @@
 """
 
 import warnings
+from math import prod
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -76,7 +77,9 @@ def walk_captured(captured: Captured, batch: int) -> Walk:
             if writes_through_a_view(node, order):
                 unknown(walk, node, f"{name}_ through a view")
             elif rule is not None:
-                walk.modelled += name in operators.MODELLED
+                if name in operators.MODELLED:
+                    walk.modelled += 1
+                    walk.modelled_bytes += bytes_of(walk, node)
                 rule(walk, node)
             elif tensors_of(node):
                 unknown(walk, node, name)
@@ -114,9 +117,16 @@ def read_input(walk: Walk, node: Node) -> None:
     walk.flows[node] = Flow((len(walk.rows) - 1,), axis, pieces)
 
 
+def bytes_of(walk: Walk, node: Node) -> int:
+    """Return the bytes that a node computes for one sample."""
+    sizes = (prod(tensor.shape) * tensor.element_size() for tensor in tensors_of(node))
+    return sum(int(getattr(getattr(size, "node", None), "hint", size)) for size in sizes) // walk.batch
+
+
 def unknown(walk: Walk, node: Node, name: str) -> None:
     """Cost an operator without a rule as element-wise, with all its channels frozen."""
     walk.unknown[name] = walk.unknown.get(name, 0) + 1
+    walk.unknown_bytes += bytes_of(walk, node)
     reason, shapes = f"unknown operator {name}", [tuple(value.shape) or (1,) for value in tensors_of(node)]
     for operand in walk.activations(node):
         flow = walk.flow(operand)
@@ -168,7 +178,7 @@ def network_of(walk: Walk, captured: Captured, args: tuple[Tensor, ...]) -> Netw
             out_channels=row.out_channels, kernel_size=row.kernel, input_size=row.input_size, output_size=row.output_size,
             groups=row.groups, weight_part=row.weight_part, in_groups=named(row.in_pieces), out_groups=named(row.out_pieces),
             second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
-            filters_per_channel=row.filters_per_channel, steps=row.steps, table_entries=row.table_entries,
+            filters_per_channel=row.filters_per_channel, steps=row.steps, table_entries=row.table_entries, second_parts=called(row.second_parts),
             width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
         )
         for row, owner in zip(rows, owners, strict=True)
@@ -176,6 +186,7 @@ def network_of(walk: Walk, captured: Captured, args: tuple[Tensor, ...]) -> Netw
     end = next(node for node in captured.graph.nodes if node.op == "output")
     outputs = {row for node in end.all_input_nodes if (flow := walk.flow(node)) for row in flow.rows}
     calls = sum(node.op == "call_function" for node in captured.graph.nodes)
-    coverage = Coverage(walk.modelled, calls - walk.modelled - sum(walk.unknown.values()), dict(walk.unknown))
+    free = calls - walk.modelled - sum(walk.unknown.values())
+    coverage = Coverage(walk.modelled, free, dict(walk.unknown), walk.modelled_bytes, walk.unknown_bytes)
     example = tuple((tuple(arg.shape), arg.dtype) for arg in args)
     return Network(layers, groups, coverage, called(sorted(outputs)), example, captured.capture)

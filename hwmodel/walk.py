@@ -64,6 +64,7 @@ class Row:
     filters_per_channel: int = 1
     steps: int = 1
     table_entries: int = 0
+    second_parts: tuple[int, ...] = ()
 
 
 class Walk:
@@ -77,7 +78,7 @@ class Walk:
         self.flows: dict[Node, Flow | list[Flow]] = {}
         self.shared_widths: list[tuple[int, ...]] = []
         self.unknown: dict[str, int] = {}
-        self.modelled = 0
+        self.modelled = self.modelled_bytes = self.unknown_bytes = 0
         self._names: dict[str, int] = {}
 
     # ---- reading ----------------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ def product(walk: Walk, node: Node, first: Node, second: Node, extent: tuple[int
     pieces = walk.fresh(columns * heads, "matrix product")
     walk.emit(
         node, "matmul", first, pieces, len(shape_of(node)) - 1, name=name, second=right.rows[0] if right else None, groups=heads,
+        second_parts=right.rows[1:] if right else (),
         in_channels=depth * heads, out_channels=columns * heads, in_pieces=walk.fresh(depth * heads, frozen),
         input_size=(positions,), output_size=(positions,), signed=True, **({} if right else walk.weight(second)),
     )  # fmt: skip
@@ -156,7 +157,8 @@ def attention(walk: Walk, node: Node) -> None:
     walk.coupling.freeze(right.pieces, "operand of a matrix product")
     axis = len(shape_of(node)) - 1
     walk.emit(
-        node, "matmul", query, walk.fresh(width * heads, "matrix product"), axis, inputs=(scores,), second=right.rows[0], groups=heads,
+        node, "matmul", query, walk.fresh(width * heads, "matrix product"), axis, inputs=(scores,), second=right.rows[0], second_parts=right.rows[1:],
+        groups=heads,
         in_channels=length * heads, out_channels=width * heads, in_pieces=walk.rows[scores].out_pieces,
         input_size=(shape[-2] * shared,), output_size=(shape[-2] * shared,), signed=True,
     )  # fmt: skip
