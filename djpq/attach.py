@@ -160,12 +160,16 @@ def place_gates(
 
 
 def place_quantizers(graph: Graph, walk: Walk, network: Network, widths: Widths, writers: list[Node]) -> nn.ModuleDict:
-    """Quantize every stored tensor but the outputs and what keeps the width of its input, and every weight once; return them by name."""
+    """Quantize every stored tensor but the outputs and what keeps the width of its input, and every weight once; return them by name.
+
+    What a recurrent layer stores inside, and what shares a width with it, stays in full precision, and is priced so; indices too.
+    """
     quantizers, owners = nn.ModuleDict(), width_owners(walk)
+    inside = {owner for row, owner in zip(walk.rows, owners, strict=True) if row.kind == "recurrent" or not holds_reals(row.writer)}
     for i, (row, layer) in enumerate(zip(walk.rows, network.layers, strict=True)):
         flow = walk.flow(row.writer)
         assert flow
-        if layer.name in network.outputs or row.keeps_width:
+        if layer.name in network.outputs or row.keeps_width or owners[i] in inside:
             continue
         owner = network.layers[owners[i]]
         name = key(f"{TENSOR}{owner.name}")
@@ -178,6 +182,12 @@ def place_quantizers(graph: Graph, walk: Walk, network: Network, widths: Widths,
             quantizers[name] = widths.of_weight()
             quantize_weight(graph, layer.weight, f"quantizers.{name}")
     return quantizers
+
+
+def holds_reals(node: Node) -> bool:
+    """Return whether a tensor holds numbers that can be rounded, not indices."""
+    value = node.meta["val"]
+    return not isinstance(value, torch.Tensor) or value.is_floating_point()
 
 
 def assemble(root: dict[str, object], graph: Graph, quantizers: nn.ModuleDict, gates: nn.ModuleDict) -> GraphModule:

@@ -97,7 +97,7 @@ def before(channels: Channels, run: Channels) -> Channels:
 
 def groups_of(node: Node) -> int:
     """Return the groups of a convolution."""
-    return int(argument(node, 7 if "transpose" in operator_name(node) else 6, "groups", 1))
+    return int(argument(node, 6, "groups", 1))
 
 
 def operand_axes(node: Node, constant: Node, read: Flow, written: Flow) -> Iterator[tuple[int, Channels]]:

@@ -115,7 +115,7 @@ def finalize(compressible: CompressibleModel, machine: Accelerator, *samples: Te
     fixed.requires_grad_(False)  # torch picks another kernel for a weight that requires a gradient, which a quantized weight does not
     same = equal(compressible.module(*samples), fixed(*samples))
     wide = tuple(sample.double() if sample.is_floating_point() else sample for sample in samples)
-    reference, found = outputs(copy.deepcopy(fixed).double()(*wide)), outputs(copy.deepcopy(pruned).double()(*wide))
+    reference, found = outputs(in_double(fixed)(*wide)), outputs(in_double(pruned)(*wide))
     difference = max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-30)) for a, b in zip(reference, found, strict=True))
     compressible.train(training)
     network = trace(pruned, tuple(sample[:1] for sample in samples))
@@ -129,6 +129,16 @@ def finalize(compressible: CompressibleModel, machine: Accelerator, *samples: Te
     if not proof.holds:
         raise ProofError(str(proof))
     return Finished(pruned, network, final, cost, proof, promised)
+
+
+def in_double(module: GraphModule) -> GraphModule:
+    """Return a copy that computes in float64, what the graph creates included."""
+    wide = copy.deepcopy(module).double()
+    for node in wide.graph.nodes:
+        if node.kwargs.get("dtype") is torch.float32:
+            node.kwargs = {**node.kwargs, "dtype": torch.float64}
+    wide.recompile()
+    return wide
 
 
 def outputs(result: object) -> list[Tensor]:

@@ -109,8 +109,7 @@ def cut_graph(module: GraphModule, compressible: CompressibleModel, kept: NDArra
             resize(node, {axis: int(staying(kept, channels).sum()) for axis, channels in cuts.sizes[node.name].items()})
         if node.name in cuts.groups:
             channels, width = cuts.groups[node.name]
-            place = 7 if "transpose" in operator_name(node) else 6
-            node.args = (*node.args[:place], int(kept[channels].sum()) // width, *node.args[place + 1 :])
+            node.args = (*node.args[:6], int(kept[channels].sum()) // width, *node.args[7:])
         if node.name in cuts.parts:
             axis, runs = cuts.parts[node.name]
             counts = [int(kept[run].sum()) for run in runs]

@@ -10,12 +10,13 @@ import torch
 from torch.fx import Graph, Node
 
 aten = torch.ops.aten
+FUSED = aten.scaled_dot_product_attention.default
 
 
 def spell_out(graph: Graph) -> None:
     """Replace every fused attention by products and a softmax."""
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is aten.scaled_dot_product_attention.default:
+        if node.op == "call_function" and node.target is FUSED:
             with graph.inserting_before(node):
                 node.replace_all_uses_with(spelled(graph, node, *node.args, **node.kwargs))
             graph.erase_node(node)
@@ -41,20 +42,22 @@ def spelled(
         made.meta = {**node.meta, "val": target(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args))}
         return made
 
-    def shared(operand: Node) -> Node:
-        *batch, heads, _, _ = operand.meta["val"].shape
-        times = query.meta["val"].shape[-3] // heads
-        spread = call(aten.expand.default, call(aten.unsqueeze.default, operand, -3), [-1] * len(batch) + [-1, times, -1, -1])
-        return call(aten.flatten.using_ints, spread, len(batch), len(batch) + 1)
-
-    if enable_gqa:  # several heads of queries share one of keys and values
-        key, value = shared(key), shared(value)
-    (length, depth), source = query.meta["val"].shape[-2:], key.meta["val"].shape[-2]
+    (*_, queries, length, depth), (*batch, heads, source, _) = query.meta["val"].shape, key.meta["val"].shape
+    split, joined = [*batch, queries, length], [*batch, heads, queries // heads * length]
+    shared = enable_gqa and queries != heads  # several heads of queries read one of keys and values: they are its positions
+    if shared:
+        query = call(aten.reshape.default, query, [*joined, depth])
     scores = call(aten.mul.Tensor, call(aten.matmul.default, query, call(aten.transpose.int, key, -2, -1)), scale or depth**-0.5)
+    if shared:
+        scores = call(aten.reshape.default, scores, [*split, source])
     if is_causal:
-        attn_mask = call(aten.triu.default, call(aten.full.default, [length, source], -torch.inf), 1)
+        attn_mask = call(aten.triu.default, call(aten.new_full.default, query, [length, source], -torch.inf), 1)
     if attn_mask is not None and attn_mask.meta["val"].dtype == torch.bool:
         scores = call(aten.masked_fill.Scalar, scores, call(aten.logical_not.default, attn_mask), -torch.inf)
     elif attn_mask is not None:
         scores = call(aten.add.Tensor, scores, attn_mask)
-    return call(aten.matmul.default, call(aten.softmax.int, scores, -1), value)
+    weights = call(aten.softmax.int, scores, -1)
+    if not shared:
+        return call(aten.matmul.default, weights, value)
+    result = call(aten.matmul.default, call(aten.reshape.default, weights, [*joined, source]), value)
+    return call(aten.reshape.default, result, [*split, result.meta["val"].shape[-1]])

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,13 +25,21 @@ from .report import table
 from .trace import trace
 from .validate import LAYERS, ROWS
 from .validate import validate as run_validation
-from .views import dram_bits, layer_table, machine_table, numbers_table, to_json, total_table, totals
+from .views import dram_bits, group_table, layer_table, machine_table, numbers_table, to_json, total_table, totals
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
 app = typer.Typer(
     help="Price a compressed network on an accelerator: MACs, BOPs, cycles, energy and memory.", pretty_exceptions_enable=False
 )
+
+
+class Grouping(str, Enum):
+    """What a table has a row for."""
+
+    layer = "layer"
+    operator = "operator"
+    module = "module"
 
 
 class Spec(BaseModel):
@@ -77,6 +86,8 @@ FirstLastBits = Annotated[float | None, typer.Option(help="Width of the first an
 SpecFile = Annotated[Path | None, typer.Option("--compression", help="JSON file of widths by layer and kept channels by group.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsHtml = Annotated[bool, typer.Option("--html", help="Print an HTML table.")]
+By = Annotated[Grouping, typer.Option("--by", help="Totals by layer, by kind of operator or by module.")]
 
 
 @app.callback()
@@ -131,10 +142,11 @@ def choose_compression(
     return read_compression(spec, network)
 
 
-def one_format(csv: bool, as_json: bool) -> None:
+def one_format(csv: bool, as_json: bool, as_html: bool = False) -> None:
     """Refuse two output formats."""
-    if csv and as_json:
-        raise InputError("--csv and --json exclude each other; give one")
+    chosen = [option for option, given in (("--csv", csv), ("--json", as_json), ("--html", as_html)) if given]
+    if len(chosen) > 1:
+        raise InputError(f"{' and '.join(chosen)} exclude each other; give one")
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
@@ -152,22 +164,26 @@ def simulate_command(
     num_classes: Classes = None,
     width: Width = None,
     input_shape: Shape = None,
+    by: By = Grouping.layer,
     csv: AsCsv = False,
     as_json: AsJson = False,
+    as_html: AsHtml = False,
 ) -> None:
     """Print what a network costs on an accelerator, by layer and in all."""
-    one_format(csv, as_json)
+    one_format(csv, as_json, as_html)
     machine, network = load_accelerator(accelerator), read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
     cost = simulate(network, chosen, machine)
-    frame = table(cost)
+    frame = table(cost) if by is Grouping.layer else getattr(cost, f"by_{by.value}")().reset_index()
     if csv:
         print(frame.to_csv(index=False), end="")
+    elif as_html:
+        print(frame.to_html(index=False))
     elif as_json:
-        print(to_json({"totals": totals(cost), "layers": frame.to_dict("records")}))
+        print(to_json({"totals": totals(cost), "capture": network.capture, f"{by.value}s": frame.to_dict("records")}))
     else:
-        screen = console()
-        screen.print(layer_table(frame, f"{model} on {machine.name}", screen.width))
+        screen, title = console(), f"{model} on {machine.name}"
+        screen.print(layer_table(frame, title, screen.width) if by is Grouping.layer else group_table(frame, title))
         screen.print()
         screen.print(total_table(cost))
 

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from .accelerator import Accelerator, Execution
+from .breakdown import module_totals
 from .compression import Compression
+from .errors import InputError
 from .network import Network
-from .numeric import Number, float64
-from .work import Work, work
+from .numeric import Number, float64, minimum
+from .work import Work, stored_weights, work
 
 CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
 
@@ -79,7 +82,70 @@ class Cost:
     @cached_property
     def peak_activation_bits(self) -> Tensor:
         """Largest sum of tensors that are alive at the same step, in bits."""
-        return (self.per_layer.activation_bits @ self.network.alive.T).amax(-1)
+        return self.live_bits().amax(-1)
+
+    def live_bits(self, *, in_place: bool = False) -> Tensor:
+        """Return the bits of all tensors that are alive while each row runs.
+
+        `in_place`: an element-wise operator or a fused add writes over an operand that nobody reads later, so the smaller of both
+        needs no memory.
+
+        **Shapes**: [..., layers].
+        """
+        footprint, network = self.per_layer.activation_bits, self.network
+        alive = footprint @ network.alive.T
+        if not in_place:
+            return alive
+        overwrites = network.overwritten != torch.arange(len(network.layers))
+        return alive - minimum(footprint, footprint[..., network.overwritten]) * overwrites
+
+    def peak_tensors(self, *, in_place: bool = False) -> pd.DataFrame:
+        """Return the tensors that are alive at the peak with their bits, the largest first; `while_running` names the row that runs.
+
+        Where the row that runs writes over one of them, the one that needs no memory of its own has 0 bits.
+        """
+        self._single("peak_tensors")
+        step = int(self.live_bits(in_place=in_place).argmax())
+        bits = self.per_layer.activation_bits.detach() * self.network.alive[step]
+        other = int(self.network.overwritten[step])
+        if in_place and other != step:
+            bits[step if bits[step] <= bits[other] else other] = 0
+        names = [layer.name for layer in self.network.layers]
+        frame = pd.DataFrame({"tensor": names, "bits": bits.tolist(), "alive": self.network.alive[step].tolist()})
+        frame = frame[frame["alive"] > 0].drop(columns="alive").sort_values("bits", ascending=False, kind="stable")
+        return frame.assign(while_running=names[step]).reset_index(drop=True)
+
+    # ---- where it goes ----------------------------------------------------------------------------------------------
+
+    def _single(self, what: str) -> None:
+        """Raise InputError for a batch of configurations."""
+        if self.per_layer.cycles.dim() > 1:
+            raise InputError(f"{what} needs one configuration, this cost holds {tuple(self.per_layer.cycles.shape[:-1])}")
+
+    def by_layer(self) -> pd.DataFrame:
+        """Return what each layer adds to the totals, by the layer's name; `operator` is its kind.
+
+        **Errors**: InputError for a batch of configurations.
+        """
+        self._single("by_layer")
+        layer, traffic = self.per_layer, self.per_layer.traffic_bits
+        energy = torch.stack(torch.broadcast_tensors(*layer.energy_pj.values())).sum(0)
+        columns = {
+            "macs": layer.macs, "bops": layer.bops, "cycles": layer.cycles, "energy_pj": energy,
+            "dram_bits": traffic["dram_read"] + traffic["dram_write"], "weight_bits": layer.weight_bits,
+        }  # fmt: skip
+        count = len(self.network.layers)
+        frame = pd.DataFrame({name: values.detach().expand(count).tolist() for name, values in columns.items()})
+        frame.insert(0, "operator", [row.kind for row in self.network.layers])
+        return frame.set_index(pd.Index([row.name for row in self.network.layers], name="layer"))
+
+    def by_operator(self) -> pd.DataFrame:
+        """Return the totals of each kind of operator."""
+        return self.by_layer().groupby("operator", sort=False).sum()
+
+    def by_module(self) -> pd.DataFrame:
+        """Return the totals of each module with all that it contains; "" is the whole network."""
+        return module_totals(self.by_layer().drop(columns="operator"))
 
     @property
     def milliseconds(self) -> Tensor:
@@ -117,7 +183,7 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
         dram_cycles=run.dram_cycles,
         energy_pj=run.energy_pj,
         traffic_bits=run.traffic_bits,
-        weight_bits=seen.weight_elements * seen.weight_bits * network.stores_weight,
+        weight_bits=stored_weights(network, seen) * seen.weight_bits,
         activation_bits=seen.output_elements * seen.output_bits,
     )
     return Cost(network, compression, seen, per_layer, machine.name, machine.clock_mhz)

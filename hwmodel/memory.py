@@ -54,7 +54,9 @@ class Memory:
     def operand_traffic(self, work: Work) -> tuple[Tensor, Tensor]:
         """Return the DRAM reads of the inputs and of the second operand, in bits."""
         inputs, weights = work.input_elements * work.input_bits, work.weight_elements * work.weight_bits
-        weight_tiles = at_least_one(tiles(weights, self.weight_buffer_kib * KIBIBYTE / self.buffer_copies))
+        once = weights / work.steps
+        weight_tiles = at_least_one(tiles(once, self.weight_buffer_kib * KIBIBYTE / self.buffer_copies))
+        weights = once.where(weight_tiles <= 1, weights)  # weights that fit stay for all steps of a recurrence
         input_tiles = at_least_one(tiles(inputs, self.input_buffer_kib * KIBIBYTE / self.buffer_copies))
         more_inputs, more_weights = inputs * weight_tiles, weights * input_tiles
         keep_weights = more_inputs + weights <= inputs + more_weights

@@ -37,6 +37,11 @@ class Layer:
     quantizer decides the width of this tensor (a max-pool keeps the width of what it reads; the parts of a concatenation share
     one). `signed`: the tensor may hold negative values.
 
+    `filters_per_channel`: products that make one output channel, such as the gates of a recurrent layer or the kernel positions of a
+    transposed convolution. `steps`: parts of the positions that can only run one after the other, as a recurrent product reads its own
+    result of the step before (it has no `inputs` then). `table_entries`: rows of an embedding's table, of which one is read a position.
+    `second_parts`: further rows of a second operand that is a concatenation (a cache of keys and the new ones).
+
     **Units**: `kernel_size`, `input_size` and `output_size` count positions along each axis, for one sample of the batch.
     """
 
@@ -57,11 +62,38 @@ class Layer:
     width_of: str = ""
     signed: bool = True
     weight_part: str = ""
+    filters_per_channel: int = 1
+    steps: int = 1
+    table_entries: int = 0
+    second_parts: tuple[str, ...] = ()
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Every row that this one reads, repeated ones as often."""
+        second = () if self.second_input is None else (self.second_input,)
+        return (*self.inputs, *second, *self.second_parts, *self.fused_inputs)
+
+    @property
+    def elements(self) -> int:
+        """Elements of the tensor that the row writes, before compression."""
+        return self.out_channels * prod(self.output_size)
+
+    @property
+    def elementwise_reads(self) -> tuple[str, ...]:
+        """Rows of which each element is read just before the one at its place is written, and not in any other way."""
+        whole = self.inputs if self.kind in ("elementwise", "add", "mul") and len(self.inputs) == 1 else ()
+        otherwise = {*(() if whole else self.inputs), self.second_input, *self.second_parts}
+        return tuple(name for name in (*whole, *self.fused_inputs) if name not in otherwise)
 
     @property
     def computes(self) -> bool:
-        """Whether the row multiplies: convolutions, linear layers and matrix products."""
-        return self.kind in ("conv", "linear", "matmul")
+        """Whether the row multiplies: convolutions, linear and recurrent layers, matrix products."""
+        return self.kind in ("conv", "conv_transpose", "linear", "recurrent", "matmul")
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the row multiplies at its input positions and adds up where results overlap."""
+        return self.kind == "conv_transpose"
 
     @property
     def whole_groups(self) -> bool:
@@ -72,11 +104,22 @@ class Layer:
         return self.kind == "matmul" or takes_whole_groups(self.groups, self.in_channels, self.out_channels)
 
     @property
+    def product_kernel(self) -> int:
+        """Kernel positions that one result adds up; those of a transposed convolution are filters instead."""
+        return 1 if self.transposed else prod(self.kernel_size)
+
+    @property
+    def product_positions(self) -> int:
+        """Positions at which the row multiplies."""
+        return prod(self.input_size if self.transposed else self.output_size)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates before compression, for one sample."""
         if not self.computes:
             return 0
-        return self.out_channels * (self.in_channels // self.groups) * prod(self.kernel_size) * prod(self.output_size)
+        filters = self.out_channels * self.filters_per_channel
+        return filters * (self.in_channels // self.groups) * self.product_kernel * self.product_positions
 
 
 @dataclass(frozen=True)
@@ -91,11 +134,21 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What became of every operator of the graph; `unknown` maps the operators that no rule covers to their number."""
+    """What became of every operator of the graph; `unknown` maps the operators that no rule covers to their number.
+
+    **Units**: nodes of the graph, and the bytes of what they compute for one sample, at the width of the model's own tensors.
+    """
 
     modelled: int
     zero_by_definition: int
     unknown: Mapping[str, int] = field(default_factory=dict)
+    modelled_bytes: int = 0
+    unknown_bytes: int = 0
+
+    @property
+    def byte_share(self) -> float:
+        """Share of the computed bytes that is accounted for; views compute none."""
+        return self.modelled_bytes / max(1, self.modelled_bytes + self.unknown_bytes) if self.unknown_bytes else 1.0
 
     @property
     def share(self) -> float:
@@ -108,6 +161,8 @@ class Coverage:
 class Network:
     """Layers in topological order and the channel groups that couple them.
 
+    `capture` says where they come from: `export` for a graph of `torch.export`, `fx` or `recorded` for its fallbacks.
+
     **Errors**: ValueError when a layer reads a row that does not come before it, or when its groups do not add up to its
     channels.
     """
@@ -117,13 +172,13 @@ class Network:
     coverage: Coverage
     outputs: tuple[str, ...] = ()
     example_inputs: tuple[tuple[tuple[int, ...], torch.dtype], ...] = ()
+    capture: str = "export"
 
     def __post_init__(self) -> None:
         size = {group.name: group.channels for group in self.groups}
         seen: set[str] = set()
         for layer in self.layers:
-            operands = (*layer.inputs, *layer.fused_inputs, *((layer.second_input,) if layer.second_input else ()))
-            missing = set(operands) - seen
+            missing = set(layer.operands) - seen
             if missing:
                 raise ValueError(f"layer {layer.name} reads {sorted(missing)}, which no earlier layer writes")
             for side, pieces, channels in (("in", layer.in_groups, layer.in_channels), ("out", layer.out_groups, layer.out_channels)):
@@ -173,7 +228,7 @@ class Network:
         graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
         for layer in self.layers:
             graph.add_node(layer.name, layer=layer)
-            second = (layer.second_input,) if layer.second_input else ()
+            second = (*((layer.second_input,) if layer.second_input else ()), *layer.second_parts)
             for role, names in (("input", layer.inputs), ("second", second), ("fused", layer.fused_inputs)):
                 for name in names:
                     graph.add_edge(name, layer.name, role=role)
@@ -209,8 +264,8 @@ class Network:
 
     @cached_property
     def kernel(self) -> Tensor:
-        """[layers]: kernel positions."""
-        return self._over_layers(prod(layer.kernel_size) for layer in self.layers)
+        """[layers]: kernel positions in the reduction."""
+        return self._over_layers(layer.product_kernel for layer in self.layers)
 
     @cached_property
     def positions(self) -> Tensor:
@@ -220,7 +275,27 @@ class Network:
     @cached_property
     def input_positions(self) -> Tensor:
         """[layers]: positions of the first operand; 0 for an input, which reads nothing."""
-        return self._over_layers(prod(layer.input_size) if layer.inputs else 0 for layer in self.layers)
+        return self._over_layers(prod(layer.input_size) if layer.kind != "input" else 0 for layer in self.layers)
+
+    @cached_property
+    def product_positions(self) -> Tensor:
+        """[layers]: positions at which the row multiplies, those of a recurrent layer's single step."""
+        return self._over_layers(layer.product_positions / layer.steps for layer in self.layers)
+
+    @cached_property
+    def steps(self) -> Tensor:
+        """[layers]: how often the row runs, one time after the other."""
+        return self._over_layers(layer.steps for layer in self.layers)
+
+    @cached_property
+    def filters_per_channel(self) -> Tensor:
+        """[layers]: products that make one output channel."""
+        return self._over_layers(layer.filters_per_channel for layer in self.layers)
+
+    @cached_property
+    def table_entries(self) -> Tensor:
+        """[layers]: entries of an embedding's table, 0 for other rows."""
+        return self._over_layers(layer.table_entries for layer in self.layers)
 
     @cached_property
     def layer_groups(self) -> Tensor:
@@ -263,7 +338,7 @@ class Network:
 
     @cached_property
     def first_operand(self) -> Tensor:
-        """[layers]: index of the row whose tensor is the first operand (itself for an input)."""
+        """[layers]: index of the row whose tensor is the first operand (itself for an input and for what reads its own last step)."""
         return torch.tensor([self._index[layer.inputs[0]] if layer.inputs else i for i, layer in enumerate(self.layers)])
 
     @cached_property
@@ -286,15 +361,36 @@ class Network:
                 matrix[i, self._index[name]] += 1
         return matrix
 
+    # ---- schedule ---------------------------------------------------------------------------------------------------
+
     @cached_property
-    def alive(self) -> Tensor:
-        """[steps, layers] 0/1: tensor j is in memory while row i runs, so `peak = (footprint @ alive.T).amax(-1)`."""
+    def last_use(self) -> Tensor:
+        """[layers]: index of the last row that reads a tensor, the last of all for an output."""
         count = len(self.layers)
         last = torch.arange(count)
         for i, layer in enumerate(self.layers):
-            for name in (*layer.inputs, *layer.fused_inputs, *((layer.second_input,) if layer.second_input else ())):
+            for name in layer.operands:
                 last[self._index[name]] = i
         for name in self.outputs:
             last[self._index[name]] = count - 1
-        step, born = torch.arange(count)[:, None], torch.arange(count)[None, :]
-        return ((born <= step) & (step <= last[None, :])).to(torch.float64)
+        return last
+
+    @cached_property
+    def alive(self) -> Tensor:
+        """[steps, layers] 0/1: tensor j is in memory while row i runs, so `peak = (footprint @ alive.T).amax(-1)`."""
+        step, born = torch.arange(len(self.layers))[:, None], torch.arange(len(self.layers))[None, :]
+        return ((born <= step) & (step <= self.last_use[None, :])).to(torch.float64)
+
+    @cached_property
+    def overwritten(self) -> Tensor:
+        """[layers]: index of a tensor that a row may write its own over, itself where there is none.
+
+        Such a tensor is read element by element, has as many elements, and nobody reads it later.
+        """
+        found = torch.arange(len(self.layers))
+        for i, layer in enumerate(self.layers):
+            for name in layer.elementwise_reads:
+                j = self._index[name]
+                if self.last_use[j] == i and name not in self.outputs and self.layers[j].elements == layer.elements:
+                    found[i] = j
+        return found

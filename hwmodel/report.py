@@ -28,7 +28,7 @@ def table(cost: Cost) -> pd.DataFrame:
     add("input_bits", seen.input_bits)
     add("weight_bits", seen.weight_bits)
     add("output_bits", seen.output_bits)
-    frame.loc[[not row.computes for row in network.layers], "weight_bits"] = float("nan")
+    frame.loc[[not (row.computes or row.weight) for row in network.layers], "weight_bits"] = float("nan")
     add("macs", layer.macs)
     add("bops", layer.bops)
     add("cycles", layer.cycles)

@@ -1,21 +1,21 @@
-"""From a torch model to a `Network`: `torch.export` (non-strict, fake tensors), then one walk over the graph.
+"""From a torch model to a `Network`: its graph of aten calls (`capture`), then one walk over it.
 
 **Units**: batch 1 is the convention, but any batch may be given: it is divided out.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from math import prod
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from . import attention, operators
+from . import operators
+from .capture import ROUTES, Captured, Route, capture, of_program
+from .capture import export as export  # attach exports a model itself, with a dynamic batch
 from .coupling import Groups
+from .decompose import rule_of, tensors_of, writes_through_a_view
 from .errors import InputError
 from .network import Coverage, Layer, Network
 from .walk import Flow, Row, Walk, operator_name, shape_of
@@ -25,23 +25,34 @@ class UnsupportedOperator(InputError):
     """An operator that no rule covers: nothing is silently free."""
 
 
-def trace(model: nn.Module, args: tuple[Tensor, ...], *, on_unknown: str = "raise") -> Network:
+def trace(
+    model: nn.Module, args: tuple[Tensor, ...], *, on_unknown: str = "raise", batch: int | None = None, route: Route | None = None
+) -> Network:
     """Return the network of a model at the example inputs.
 
+    `batch` is the batch of the example where that is not the first axis of its first input (a sequence in time-major order).
+    `route` forces one way to capture the model, else the first that works is taken.
+
+    `Network.capture` says which way it was: `export`, or the fallbacks `fx` and `recorded` (see `capture`).
+
     **Errors**: UnsupportedOperator lists the operators that no rule covers, unless `on_unknown="warn"`; InputError when
-    `torch.export` cannot capture the model.
+    the model cannot be captured.
     """
     if on_unknown not in ("raise", "warn"):
         raise InputError(f"on_unknown is {on_unknown!r}; it must be 'raise' or 'warn'")
-    program = export(model, args)
-    walk = walk_graph(program, batch_of(args))
+    if route not in (None, *ROUTES):
+        raise InputError(f"route is {route!r}; it must be one of {', '.join(ROUTES)}, or None for the first that works")
+    if batch is not None and batch < 1:
+        raise InputError(f"batch is {batch}; it must be at least 1")
+    captured = capture(model, args, route)
+    walk = walk_captured(captured, batch_of(args) if batch is None else batch)
     if walk.unknown:
         listed = ", ".join(f"{name} (x{count})" for name, count in sorted(walk.unknown.items()))
         message = f"no cost rule for {listed}; register one with hwmodel.register, or pass on_unknown='warn' to cost them as element-wise"
         if on_unknown == "raise":
             raise UnsupportedOperator(message)
         warnings.warn(message, stacklevel=2)
-    return network_of(walk, program, args)
+    return network_of(walk, captured, args)
 
 
 def batch_of(args: tuple[Tensor, ...]) -> int:
@@ -49,94 +60,28 @@ def batch_of(args: tuple[Tensor, ...]) -> int:
     return next((int(arg.shape[0]) for arg in args if arg.dim() > 1), 1)
 
 
-@contextmanager
-def inference_mode_of(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode and attention on its plain path; restore both afterwards."""
-    training = {module: module.training for module in model.modules()}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in training.items():
-            module.training = mode
-
-
-def export(model: nn.Module, args: tuple[Tensor, ...], dynamic_shapes: Any = None) -> ExportedProgram:
-    """Return the exported program in eval mode. Parameters are faked, not copied, so a model on the meta device works."""
-    if not isinstance(args, tuple) or not all(isinstance(arg, Tensor) for arg in args):
-        raise InputError(f"example inputs must be a tuple of tensors, not {type(args).__name__}")
-    with inference_mode_of(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.export.export(model, args, strict=False, dynamic_shapes=dynamic_shapes)
-        except Exception as error:  # torch.export raises many types; each becomes one line with its first sentence
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"torch.export cannot capture {type(model).__name__} at inputs {[tuple(a.shape) for a in args]}: {reason}"
-            ) from error
-    rename_in_place(program)
-    attention.spell_out(program.graph_module.graph)
-    return program
-
-
-def in_place(node: Node) -> bool:
-    """Return whether an operator writes its result over its first operand."""
-    schema = getattr(node.target, "_schema", None)
-    written = schema is not None and schema.name.endswith("_") and not schema.name.endswith("__")
-    return written and isinstance(node.args[0], Node)
-
-
-def writes_through_a_view(node: Node, order: dict[Node, int]) -> bool:
-    """Return whether an in-place operator changes a part of a tensor that is read again: its readers would not know of it."""
-    if not in_place(node):
-        return False
-    view = node.args[0]
-    while isinstance(view, Node) and view.op == "call_function":
-        schema = getattr(view.target, "_schema", None)
-        aliases = schema is None or (bool(schema.arguments) and schema.arguments[0].alias_info is not None)
-        if not aliases or not view.args:
-            return False
-        view = view.args[0]
-        later = [user for user in view.users if order[user] > order[node]] if isinstance(view, Node) else []
-        if any(user.op == "output" or tensors_of(user) for user in later):
-            return True
-    return False
-
-
-def rename_in_place(program: ExportedProgram) -> None:
-    """Let readers after an in-place operator read its result, which is what they see at run time."""
-    order = {node: i for i, node in enumerate(program.graph.nodes)}
-    for node in program.graph.nodes:
-        if not in_place(node):
-            continue
-        operand = node.args[0]
-        later = {user for user in operand.users if order[user] > order[node]}
-        operand.replace_all_uses_with(node, delete_user_cb=later.__contains__)
-
-
 def walk_graph(program: ExportedProgram, batch: int) -> Walk:
     """Return the finished walk over an exported program."""
-    signature = program.graph_signature
-    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    constants = set(named) | set(signature.inputs_to_lifted_tensor_constants)
-    nodes = list(program.graph.nodes)
+    return walk_captured(of_program(program), batch)
+
+
+def walk_captured(captured: Captured, batch: int) -> Walk:
+    """Return the finished walk over a captured graph."""
+    nodes = list(captured.graph.nodes)
     order = {node: i for i, node in enumerate(nodes)}
-    lifted = {**named, **signature.inputs_to_lifted_tensor_constants}
-    values = {node: value for node in nodes if (value := value_of(program, lifted.get(node.name))) is not None}
-    walk = Walk({node: named[node.name] for node in nodes if node.name in named}, batch, values)
+    walk = Walk(captured.parameters, batch, captured.values)
     for node in nodes:
-        if node.op == "placeholder" and node.name not in constants:
+        if node.op == "placeholder" and node not in captured.constants:
             read_input(walk, node)
         elif node.op == "call_function" and any(operand in walk.flows for operand in node.all_input_nodes):
             name = operator_name(node)
-            rule = operators.MODELLED.get(name) or operators.ZERO.get(name)
+            rule = rule_of(name)
             if writes_through_a_view(node, order):
                 unknown(walk, node, f"{name}_ through a view")
             elif rule is not None:
-                walk.modelled += name in operators.MODELLED
+                if name in operators.MODELLED:
+                    walk.modelled += 1
+                    walk.modelled_bytes += bytes_of(walk, node)
                 if name not in operators.SPREAD:
                     for operand in walk.activations(node):
                         walk.one_axis(operand)
@@ -152,12 +97,6 @@ def walk_graph(program: ExportedProgram, batch: int) -> Walk:
     for channels in walk.boxes.values():
         walk.coupling.box(channels)
     return walk
-
-
-def value_of(program: ExportedProgram, name: str | None) -> Tensor | None:
-    """Return the value of a parameter, buffer or constant, None for what has none (a meta tensor)."""
-    value = program.state_dict.get(name, program.constants.get(name)) if name else None
-    return value if isinstance(value, Tensor) and not value.is_meta else None
 
 
 def unite_shared_weights(walk: Walk) -> None:
@@ -187,15 +126,16 @@ def read_input(walk: Walk, node: Node) -> None:
     walk.flows[node] = Flow((len(walk.rows) - 1,), (axis,), channels)
 
 
-def tensors_of(node: Node) -> list[Tensor]:
-    """Return what a node computes, several tensors for an operator such as `lstm`."""
-    value = node.meta.get("val")
-    return [each for each in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(each, Tensor)]
+def bytes_of(walk: Walk, node: Node) -> int:
+    """Return the bytes that a node computes for one sample."""
+    sizes = (prod(tensor.shape) * tensor.element_size() for tensor in tensors_of(node))
+    return sum(int(getattr(getattr(size, "node", None), "hint", size)) for size in sizes) // walk.batch
 
 
 def unknown(walk: Walk, node: Node, name: str) -> None:
     """Cost an operator without a rule as element-wise, with all its channels frozen."""
     walk.unknown[name] = walk.unknown.get(name, 0) + 1
+    walk.unknown_bytes += bytes_of(walk, node)
     reason, shapes = f"unknown operator {name}", [tuple(value.shape) or (1,) for value in tensors_of(node)]
     for operand in walk.activations(node):
         flow = walk.flow(operand)
@@ -233,7 +173,7 @@ def groups_of(walk: Walk) -> Groups:
     return walk.coupling.resolve([pair for row in walk.rows for pair in ((row.name, row.writes), (f"{row.name}.in", row.reads))])
 
 
-def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -> Network:
+def network_of(walk: Walk, captured: Captured, args: tuple[Tensor, ...]) -> Network:
     """Freeze the walk's rows into layers and name the channel groups."""
     rows, owners, groups = walk.rows, width_owners(walk), groups_of(walk)
 
@@ -247,13 +187,15 @@ def network_of(walk: Walk, program: ExportedProgram, args: tuple[Tensor, ...]) -
             groups=row.groups, weight_part=row.weight_part, in_groups=groups.pieces(row.reads, row.in_channels),
             out_groups=groups.pieces(row.writes, row.out_channels),
             second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
+            filters_per_channel=row.filters_per_channel, steps=row.steps, table_entries=row.table_entries, second_parts=called(row.second_parts),
             width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
         )
         for row, owner in zip(rows, owners, strict=True)
     )  # fmt: skip
-    end = next(node for node in program.graph.nodes if node.op == "output")
+    end = next(node for node in captured.graph.nodes if node.op == "output")
     outputs = {row for node in end.all_input_nodes if (flow := walk.flow(node)) for row in flow.rows}
-    calls = sum(node.op == "call_function" for node in program.graph.nodes)
-    coverage = Coverage(walk.modelled, calls - walk.modelled - sum(walk.unknown.values()), dict(walk.unknown))
+    calls = sum(node.op == "call_function" for node in captured.graph.nodes)
+    free = calls - walk.modelled - sum(walk.unknown.values())
+    coverage = Coverage(walk.modelled, free, dict(walk.unknown), walk.modelled_bytes, walk.unknown_bytes)
     example = tuple((tuple(arg.shape), arg.dtype) for arg in args)
-    return Network(layers, groups.groups, coverage, called(sorted(outputs)), example)
+    return Network(layers, groups.groups, coverage, called(sorted(outputs)), example, captured.capture)

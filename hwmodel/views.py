@@ -15,6 +15,7 @@ from .console import columns, human
 from .cost import Cost, bops
 from .profile import Profile
 
+CAPTURES = {"fx": "a symbolic trace", "recorded": "recording one run on the example (other inputs may take other paths)"}
 FULL_TABLE = 115  # columns of a terminal that hold every column of the table by layer
 
 
@@ -67,6 +68,18 @@ def layer_table(frame: pd.DataFrame, title: str, columns_at_hand: int) -> Table:
     return view
 
 
+def group_table(frame: pd.DataFrame, title: str) -> Table:
+    """Return totals by operator or module, as `Cost.by_operator` and `by_module` give them; modules contain each other."""
+    view = Table(title=title, box=None, padding=(0, 1), title_justify="left", header_style="bold")
+    view.add_column(frame.columns[0], overflow="fold")
+    shown = [("macs", "MACs", "", 1.0), ("bops", "BOPs", "", 1.0), ("cycles", "cycles", "", 1.0), ("energy_pj", "energy", "J", 1e-12)]
+    shown += [("dram_bits", "DRAM", "B", 1 / 8), ("weight_bits", "weights", "B", 1 / 8)]
+    cells = columns(view, [(name, unit, (frame[column] * scale).tolist()) for column, name, unit, scale in shown])
+    for i, name in enumerate(frame.iloc[:, 0]):
+        view.add_row(escape(name) or "whole network", *(column[i] for column in cells))
+    return view
+
+
 def total_table(cost: Cost) -> Table:
     """Return the totals in words."""
     whole = totals(cost)
@@ -78,7 +91,10 @@ def total_table(cost: Cost) -> Table:
     view.add_row("cycles", f"{human(whole['cycles'], '')} = {human(whole['milliseconds'] * 1e-3, 's')} at {cost.clock_mhz:g} MHz")
     view.add_row("energy", f"{human(whole['energy_pj'] * 1e-12, 'J')} ({shares})")
     view.add_row("stored weights", human(whole["weight_bits"] / 8, "B"))
-    view.add_row("peak activations", human(whole["peak_activation_bits"] / 8, "B"))
+    peak, reused = whole["peak_activation_bits"], cost.live_bits(in_place=True).max().item()
+    view.add_row("peak activations", f"{human(peak / 8, 'B')}, {human(reused / 8, 'B')} with results written over dead operands")
+    if cost.network.capture != "export":
+        view.add_row("captured by", f"{CAPTURES[cost.network.capture]}; torch.export cannot capture this model")
     return view
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import FunctionSchema, Tensor
 from torch.fx import Node
 
 from .coupling import Channels, Coupling
@@ -68,6 +68,10 @@ class Row:
     signed: bool = True
     keeps_width: bool = False
     keeps_zero: bool = False
+    filters_per_channel: int = 1
+    steps: int = 1
+    table_entries: int = 0
+    second_parts: tuple[int, ...] = ()
 
 
 class Walk:
@@ -87,7 +91,7 @@ class Walk:
         self.boxes: dict[Node, Channels] = {}
         self.selections: dict[Node, tuple[Node, Channels]] = {}
         self.unknown: dict[str, int] = {}
-        self.modelled = 0
+        self.modelled = self.modelled_bytes = self.unknown_bytes = 0
         self._names: dict[str, int] = {}
 
     # ---- reading ----------------------------------------------------------------------------------------------------
@@ -162,12 +166,16 @@ class Walk:
         )  # fmt: skip
         row = replace(row, **geometry)
         wanted = row.weight.rsplit(".", 1)[0] if row.weight and "." in row.weight else row.weight or default_name(node)
-        row.name = self.name(row.name or wanted)
-        self.rows.append(row)
-        self.flows[node] = Flow((len(self.rows) - 1,), axes, channels)
+        self.flows[node] = Flow((self.add(replace(row, name=row.name or wanted)),), axes, channels)
         if len(axes) > 1:
             self.boxes[node] = channels
-        return row
+        return self.rows[-1]
+
+    def add(self, row: Row) -> int:
+        """Add a finished row under a name not used before; return its index."""
+        row.name = self.name(row.name)
+        self.rows.append(row)
+        return len(self.rows) - 1
 
     def view(self, node: Node, operand: Node, axes: tuple[int, ...] | None = None, channels: Channels | None = None) -> None:
         """Let `node` be the stored tensor of `operand` seen differently."""
@@ -264,8 +272,11 @@ def operator_name(node: Node) -> str:
     if node.target is operator.getitem:
         return "getitem"
     schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return getattr(node.target, "__name__", str(node.target))
+    return getattr(node.target, "__name__", str(node.target)) if schema is None else schema_name(schema)
+
+
+def schema_name(schema: FunctionSchema) -> str:
+    """Return an operator's name as rules know it."""
     space, name = schema.name.split("::")
     return (name[:-1] if name.endswith("_") and not name.endswith("__") else name) if space == "aten" else f"{space}::{name}"
 

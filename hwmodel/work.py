@@ -19,7 +19,9 @@ class Work:
     **Shapes**: [..., layers], float64. **Units**: sizes and elements count; `*_bits` of an operand is its width, `fused_read_bits`
     the total bits of tensors read by fused element-wise operators.
 
-    The second operand is the weight, or an activation in a matrix product of two (attention).
+    The second operand is the weight, or an activation in a matrix product of two (attention). What can only run one step after the
+    other (a recurrent product) has as many `groups` for each step, and `weight_elements` count for every step: `steps` tells how often
+    the same weights are used.
     """
 
     groups: Tensor
@@ -34,6 +36,7 @@ class Work:
     weight_bits: Tensor
     output_bits: Tensor
     fused_read_bits: Tensor
+    steps: Tensor
 
     @property
     def macs(self) -> Tensor:
@@ -51,12 +54,14 @@ def work(network: Network, compression: Compression) -> Work:
 
     Where channels go by whole groups (depthwise convolutions, attention heads) `groups` shrinks with them and what a group holds
     is constant, so MACs scale with the channels once. Otherwise groups are constant and `reduction = kernel x kept_in / groups`.
+    A transposed convolution is the product that it is run as: at each input position kernel x kept_out filters with
+    `reduction = kept_in / groups`.
     """
     in_channels = compression.kept_channels @ network.reads.T
     out_channels = compression.kept_channels @ network.writes.T
     whole = network.whole_groups
-    groups = torch.where(whole, out_channels / network.group_outputs, network.layer_groups)
-    filters = torch.where(whole, network.group_outputs, out_channels / network.layer_groups)
+    groups = torch.where(whole, out_channels / network.group_outputs, network.layer_groups) * network.steps
+    filters = torch.where(whole, network.group_outputs, out_channels / network.layer_groups) * network.filters_per_channel
     inputs = torch.where(whole, network.group_inputs, in_channels / network.layer_groups)
     reduction = network.kernel * inputs * network.computes
     activation_bits = compression.activation_bits[..., network.width_owner]
@@ -69,12 +74,19 @@ def work(network: Network, compression: Compression) -> Work:
         filters=filters,
         reduction=reduction,
         kernel=network.kernel,
-        positions=network.positions,
+        positions=network.product_positions,
         input_elements=in_channels * network.input_positions,
-        weight_elements=groups * filters * reduction,
+        weight_elements=groups * filters * reduction + output_elements * (network.table_entries > 0),
         output_elements=output_elements,
         input_bits=activation_bits[..., network.first_operand],
         weight_bits=operands[..., network.second_operand],
         output_bits=activation_bits,
         fused_read_bits=(output_elements * activation_bits) @ network.fused_reads.T,
+        steps=network.steps,
     )
+
+
+def stored_weights(network: Network, work: Work) -> Tensor:
+    """Return the weights that are stored, shared ones once: those of a single step, and the whole table of an embedding."""
+    table = work.output_elements / network.positions * network.table_entries
+    return torch.where(network.table_entries > 0, table, work.weight_elements / network.steps) * network.stores_weight

@@ -52,7 +52,17 @@ def function_model() -> type[Function]:
 
 def make_work(*, kernel: float = 1, elements: dict[str, float] | None = None, **sizes: float | Tensor) -> Work:
     """Work of one or several rows from its loop sizes: operands of a layer with stride 1 unless `elements` says otherwise."""
-    given = {"groups": 1, "filters": 1, "reduction": 1, "positions": 1, "input_bits": 8, "weight_bits": 8, "output_bits": 8, **sizes}
+    given = {
+        "groups": 1,
+        "filters": 1,
+        "reduction": 1,
+        "positions": 1,
+        "input_bits": 8,
+        "weight_bits": 8,
+        "output_bits": 8,
+        "steps": 1,
+        **sizes,
+    }
     given |= {"kernel": kernel, "fused_read_bits": given.get("fused_read_bits", 0)}
     tensors = torch.broadcast_tensors(*(torch.as_tensor(value, dtype=torch.float64) for value in given.values()))
     size = {name: tensor if tensor.dim() else tensor[None] for name, tensor in zip(given, tensors, strict=True)}

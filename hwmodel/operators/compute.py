@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 from torch.fx import Node
+from torch.fx.node import Argument
 
 from ..coupling import Channels
 from ..errors import InputError
@@ -59,13 +60,28 @@ def linear(walk: Walk, node: Node) -> None:
     walk.emit(node, "linear", operand, written, len(shape_of(node)) - 1, signed=True, **walk.weight(weight))
 
 
-@register("matmul", "bmm", spread=True)
+@register("matmul", "mm", "bmm", spread=True)
 def matmul(walk: Walk, node: Node) -> None:
     """Product [..., M, K] x [..., K, N] of two activations, or of one and a weight on either side: the leading axes (heads) are groups.
 
     A weight [K, N] is one for all leading axes, as in a linear layer: they are positions.
     """
-    first, second = node.args[0], node.args[1]
+    matrix_product(walk, node, node.args[0], node.args[1])
+
+
+@register("addmm", "baddbmm")
+def matmul_and_add(walk: Walk, node: Node) -> None:
+    """A product to which the first operand is added: a bias, or an activation that is read for it."""
+    added, first, second = node.args[:3]
+    matrix_product(walk, node, first, second)
+    seen = walk.flow(added)
+    if seen:
+        walk.coupling.freeze(seen.channels, "added to a matrix product")
+        walk.rows[-1].fused.extend(seen.rows)
+
+
+def matrix_product(walk: Walk, node: Node, first: Argument, second: Argument) -> None:
+    """Emit a product in which the activation stands first."""
     assert isinstance(first, Node)
     assert isinstance(second, Node)
     if len(shape_of(first)) < 2 or len(shape_of(second)) < 2:
@@ -128,7 +144,7 @@ def product(
     row = walk.emit(
         node, "matmul", first, written, *axes, second=right.rows[0] if right else None, groups=groups,
         in_channels=depth * groups, out_channels=columns * groups, reads=read, input_size=(positions,), output_size=(positions,),
-        signed=True, **({} if right else walk.weight(second)),
+        second_parts=right.rows[1:] if right else (), signed=True, **({} if right else walk.weight(second)),
     )  # fmt: skip
     row.keeps_zero = heads is not None
     walk.flows[node] = Flow((len(walk.rows) - 1,), axes, seen)

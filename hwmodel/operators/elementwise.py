@@ -34,7 +34,8 @@ register_unary(
     "tanhshrink", "hardshrink", "softshrink", "ceil", "trunc", "expm1", "log1p", signed=True, keeps_zero=True,
 )  # fmt: skip
 register_unary(
-    "cos", "log_sigmoid", "clamp_max", "pow", "sqrt", "rsqrt", "reciprocal", "log", "prelu", signed=True, keeps_zero=False,
+    "cos", "log_sigmoid", "clamp_max", "pow", "sqrt", "rsqrt", "reciprocal", "log", "prelu", "sinh", "tan", "asin", "asinh",
+    "threshold", "tril", "triu", "nan_to_num", "remainder", "fmod", "rrelu", "deg2rad", signed=True, keeps_zero=False,
 )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def channel_norm(walk: Walk, node: Node) -> None:
     unary(True, keeps_zero=False)(walk, node)
 
 
-@register("group_norm")
+@register("group_norm", "native_group_norm")
 def group_norm(walk: Walk, node: Node) -> None:
     """Normalisation over groups of channels: without some of them the others would change."""
     walk.hold(walk.activations(node)[0], 1, "normalised over channels")
@@ -110,7 +111,7 @@ def where(walk: Walk, node: Node) -> None:
     row.signed = True
 
 
-@register("add", "sub", "mul", "div", "rsub", "maximum", "minimum", spread=True)
+@register("add", "sub", "mul", "div", "rsub", "maximum", "minimum", "floor_divide", "atan2", spread=True)
 def binary(walk: Walk, node: Node) -> None:
     """Two activations: their channels are united, and the later of them takes the operator in if nobody else reads it."""
     operands = walk.activations(node)
@@ -124,7 +125,10 @@ def binary(walk: Walk, node: Node) -> None:
         merge(walk, node, operands[0], operands[1], additive)
 
 
-@register("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not")
+@register(
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "__and__", "__or__", "__xor__", "isnan", "isinf",
+)  # fmt: skip
 def compare(walk: Walk, node: Node) -> None:
     """True or false for each element: not negative, and a comparison of two zeros may be true."""
     binary(walk, node)

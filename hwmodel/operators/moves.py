@@ -4,8 +4,6 @@ None of them is fused: the row before them writes another number of elements, or
 pads or rolls while it reads is billed too much, never too little.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 from torch.fx import Node
 
@@ -31,42 +29,17 @@ def average_pool(walk: Walk, node: Node) -> None:
 
 
 def same_channels(walk: Walk, node: Node, kind: str) -> Row:
-    """Emit a row whose channels are those that it reads."""
+    """Emit a row whose channels are those that it reads, unless its window reaches over them."""
     operand = walk.activations(node)[0]
     seen = walk.flow(operand)
     assert seen
-    row = walk.emit(node, kind, operand, seen.channels, seen.axis)
+    channels, count = seen.channels, shape_of(node)[seen.axis]
+    if count != len(channels):
+        walk.coupling.freeze(channels, f"{kind} over channels")
+        channels = walk.fresh(count, f"{kind} over channels")
+    row = walk.emit(node, kind, operand, channels, seen.axis)
     row.keeps_zero = True
     return row
-
-
-@register("mean", "amax", "amin")
-def mean(walk: Walk, node: Node) -> None:
-    """Mean, largest or smallest over axes."""
-    name = str(node.target).split(".")[-2]
-    reduce(walk, node, argument(node, 1, "dim", None), bool(argument(node, 2, "keepdim", False)), f"{name} over channels")
-
-
-@register("linalg_vector_norm")
-def vector_norm(walk: Walk, node: Node) -> None:
-    """Length of the vectors along axes."""
-    reduce(walk, node, argument(node, 2, "dim", None), bool(argument(node, 3, "keepdim", False)), "norm over channels")
-    walk.rows[-1].signed = False
-
-
-def reduce(walk: Walk, node: Node, dim: int | Iterable[int] | None, keep: bool, reason: str) -> None:
-    """Emit a reduction over axes (all when none are given): a pool when the channel axis stays, else the channels are lost."""
-    operand = walk.activations(node)[0]
-    seen, rank = walk.flow(operand), len(shape_of(operand))
-    assert seen
-    given = (dim,) if isinstance(dim, int) else tuple(dim or ())
-    axes = {axis % rank for axis in (given or range(rank))}
-    if seen.axis in axes:
-        walk.coupling.freeze(seen.channels, reason)
-        shape = shape_of(node) or (1,)
-        walk.emit(node, "pool", operand, walk.fresh(shape[-1], reason), len(shape) - 1)
-        return
-    walk.emit(node, "pool", operand, seen.channels, seen.axis - (0 if keep else sum(axis < seen.axis for axis in axes))).keeps_zero = True
 
 
 # ---- upsampling ------------------------------------------------------------------------------------------------------

@@ -182,14 +182,15 @@ def channel_shuffle(walk: Walk, node: Node) -> None:
         select(walk, node, operand, np.arange(len(seen.channels)).reshape(groups, -1).T.ravel(), "channel shuffle")
 
 
-@register("index_select", zero=True)
+@register("index_select")
 def index_select(walk: Walk, node: Node) -> None:
-    """Positions of an axis; those of the channel axis can be followed when they are constants."""
+    """Elements at other places of an axis: a copy. Of the channel axis, at places that are constants, they are read where they are."""
     operand, index = walk.activations(node)[0], walk.value(node.args[2])
     seen, rank = walk.flow(operand), len(shape_of(operand))
     assert seen
     if int(argument(node, 1, "dim", 0)) % rank != seen.axis:
-        walk.view(node, operand)
+        row = walk.emit(node, "copy", operand, seen.channels, seen.axis)
+        row.keeps_zero = row.keeps_width = True
     elif index is not None:
         select(walk, node, operand, index.cpu().numpy().ravel(), "selection of channels")
     else:
@@ -225,6 +226,24 @@ def order_of(node: Node) -> list[int]:
     i, j = (int(argument(node, k, name, default)) % rank for k, name, default in ((1, names[0], 0), (2, names[1], 1)))
     order[i], order[j] = order[j], order[i]
     return order
+
+
+@register("movedim", "moveaxis", zero=True, spread=True)
+def move_axes(walk: Walk, node: Node) -> None:
+    """Some axes go to other places, the rest fill up in order."""
+    operand = walk.activations(node)[0]
+    seen, rank = walk.flow(operand), len(shape_of(operand))
+    assert seen
+    source, target = ([int(axis) % rank for axis in (given if isinstance(given, (list, tuple)) else (given,))] for given in node.args[1:3])  # type: ignore[arg-type]
+    rest = iter(axis for axis in range(rank) if axis not in source)
+    order = [source[target.index(axis)] if axis in target else next(rest) for axis in range(rank)]
+    walk.view(node, operand, *permuted(order, seen.axes, seen.channels))
+
+
+@register("unfold", "as_strided", "diagonal", zero=True)
+def strided(walk: Walk, node: Node) -> None:
+    """Windows or a diagonal of a stored tensor, of which the channels are no longer followed."""
+    walk.lose(node, walk.activations(node)[0], "strided view")
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------

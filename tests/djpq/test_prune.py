@@ -87,6 +87,20 @@ BLOCKS = {
         lambda m, x: m.c(F.relu(m.b(F.channel_shuffle(F.relu(m.a(x)), 2)))),
         {"a": conv(3, 16, 1), "b": conv(16, 8, 3, groups=2), "c": conv(8, 4)}, IMAGE,
     ),
+    "transposed convolutions": (
+        lambda m, x: m.d(F.relu(m.c(F.relu(m.b(F.relu(m.a(x))))))),
+        {"a": conv(3, 8), "b": nn.ConvTranspose2d(8, 12, 2, 2), "c": nn.ConvTranspose2d(12, 10, 3, groups=2), "d": conv(10, 4)}, IMAGE,
+    ),
+    "depthwise transposed": (
+        lambda m, x: m.c(F.relu(m.b(F.relu(m.a(x))))), {"a": conv(3, 8), "b": nn.ConvTranspose2d(8, 16, 2, 2, groups=8), "c": conv(16, 4)}, IMAGE
+    ),
+    "recurrent layer": (
+        lambda m, x: m.d(F.relu(m.c(m.b(F.relu(m.a(x)))[0]))),
+        {"a": nn.Linear(8, 10), "b": nn.LSTM(10, 6, batch_first=True), "c": nn.Linear(6, 9), "d": nn.Linear(9, 4)}, TOKENS,
+    ),
+    "embedding": (
+        lambda m, x: m.c(F.relu(m.b(m.a((x * 4).long().clamp(0, 9))))), {"a": nn.Embedding(10, 6), **linear(b=(6, 9), c=(9, 4))}, (5,)
+    ),
     "pixel shuffle": (lambda m, x: m.b(F.pixel_shuffle(m.a(x), 2)), {"a": conv(3, 20), "b": conv(5, 4)}, IMAGE),
     "squeeze and excite": (
         lambda m, x: (lambda y: m.d(y * m.c(F.relu(m.b(y.mean((2, 3), keepdim=True)))).sigmoid()))(F.relu(m.a(x))),

@@ -75,6 +75,7 @@ class Row:
     weight_bits: int
     output_bits: int
     fused_read_bits: int
+    steps: int = 1
 
 
 @dataclass

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -81,7 +82,8 @@ def test_simulate_json_and_csv_equal_the_library(hwmodel, zoo) -> None:  # type:
     status, out, err = hwmodel(*arguments, "--json")
     assert (status, err) == (0, "")
     content = json.loads(out)
-    assert set(content) == {"totals", "layers"}
+    assert set(content) == {"totals", "capture", "layers"}
+    assert content["capture"] == "export"
     assert {name: content["totals"][name] for name in cost.totals()} == cost.totals()
     assert content["totals"]["milliseconds"] == cost.milliseconds.item()
     assert content["totals"]["compute_pj"] == cost.per_layer.energy_pj["compute"].sum().item()
@@ -230,6 +232,37 @@ SPECS = {
 }
 
 
+@pytest.mark.parametrize("by", ["operator", "module"])
+def test_simulate_by_operator_and_module(by: str, hwmodel, zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    expected = getattr(simulate(network, uniform(network, 8, 8), load_accelerator("loom")), f"by_{by}")().reset_index()
+    arguments = ("simulate", "resnet8", "-a", "loom", "--by", by)
+    status, out, err = hwmodel(*arguments, "--csv")
+    assert (status, err) == (0, "")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out), keep_default_na=False), expected, check_dtype=False)
+    assert json.loads(hwmodel(*arguments, "--json")[1])[f"{by}s"] == expected.to_dict("records")
+    status, out, err = hwmodel(*arguments, "--html")
+    assert (status, err) == (0, "")
+    assert out.count("<tr") == len(expected) + 1
+    assert "MACs" in hwmodel(*arguments)[1]
+
+
+def test_simulate_says_that_a_network_was_recorded(hwmodel, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "branching.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.a = torch.nn.Linear(4, 2)\n"
+        "    def forward(self, x):\n"
+        "        return self.a(x) if x.sum() >= 0 else x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ("simulate", "branching:Net", "--input-shape", "4", "-a", "loom")
+    assert "recording one run on the example" in hwmodel(*arguments)[1]
+    assert json.loads(hwmodel(*arguments, "--json")[1])["capture"] == "recorded"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -249,6 +282,7 @@ SPECS = {
         ("simulate kws -a nowhere.yaml", "no accelerator profile at nowhere.yaml"),
         ("simulate kws -a broken.yaml", "broken.yaml:1: not valid YAML"),
         ("simulate kws -a loom --csv --json", "--csv and --json exclude each other"),
+        ("simulate kws -a loom --html --json", "--json and --html exclude each other"),
         ("simulate lenet5 -a loom --input-shape 3,x", "--input-shape is '3,x'; it must be positive sizes"),
         ("simulate lenet5 -a loom --input-shape 3,0,0", "--input-shape is '3,0,0'; it must be positive sizes"),
         ("simulate lenet5 -a loom --input-shape 3,28", "lenet5 cannot take inputs of shape (3, 28)"),

@@ -124,3 +124,46 @@ def test_configurations_of_more_than_one_axis(zoo) -> None:  # type: ignore[no-u
     cost = simulate(network, grid, loom)
     assert cost.cycles.shape == cost.bops.shape == cost.weight_bits.shape == (2, 3)
     assert cost.cycles[1, 0] == simulate(network, uniform(network, 4, 4), loom).cycles
+
+
+# ---- what is alive ---------------------------------------------------------------------------------------------------
+
+
+def test_the_peak_of_resnet8_by_name(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    cost = simulate(network, uniform(network, 4, 4), load_accelerator("loom"))
+    peak, reused = cost.peak_tensors(), cost.peak_tensors(in_place=True)
+    image = 16 * 32 * 32 * 4
+    assert dict(zip(peak["tensor"], peak["bits"], strict=True)) == {"conv1": image, "layer1.0.conv1": image, "layer1.0.conv2": image}
+    assert set(peak["while_running"]) == {"layer1.0.conv2"}
+    assert peak["bits"].sum() == cost.peak_activation_bits
+    assert reused["bits"].sum() == cost.live_bits(in_place=True).amax() == 2 * image
+
+
+def test_a_result_narrower_than_what_it_overwrites_saves_its_own_size(traced) -> None:  # type: ignore[no-untyped-def]
+    network = traced(lambda m, x: m.b(m.a(x)).exp() + x.relu(), torch.zeros(1, 4), a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4))
+    wide = Compression.from_names(network, {layer.name: {"activation_bits": 3 + i} for i, layer in enumerate(network.layers)})
+    cost = simulate(network, wide, load_accelerator("loom"))
+    saved = (cost.live_bits() - cost.live_bits(in_place=True)).tolist()
+    widths = cost.per_layer.activation_bits.tolist()
+    assert saved == [0 if j == i else min(widths[i], widths[j]) for i, j in enumerate(network.overwritten.tolist())]
+    assert max(saved) > 0
+
+
+def test_the_peak_in_place_has_a_gradient(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet8")
+    start = uniform(network, 4, 4)
+    bits = start.activation_bits.clone().requires_grad_()
+    cost = simulate(network, replace(start, activation_bits=bits), load_accelerator("loom"))
+    (gradient,) = torch.autograd.grad(cost.live_bits(in_place=True).amax(), bits)
+    assert gradient.sum().item() == pytest.approx(2 * 16 * 32 * 32)
+
+
+def test_both_parts_of_a_cache_live_until_they_are_read(traced) -> None:  # type: ignore[no-untyped-def]
+    network = traced(
+        lambda m, x, y: m.a(x) @ torch.cat((y, m.b(x)), 1).transpose(1, 2), torch.zeros(1, 1, 8), torch.zeros(1, 6, 8),
+        a=torch.nn.Linear(8, 8), b=torch.nn.Linear(8, 8),
+    )  # fmt: skip
+    product = network.layers[-1]
+    assert (product.second_input, product.second_parts) == ("input#2", ("b",))
+    assert network.alive[-1].tolist() == [float(layer.name in ("a", "b", "input#2", "matmul")) for layer in network.layers]

@@ -106,15 +106,15 @@ def test_rows_by_hand(small: Network) -> None:
     made = work(small, Compression.from_names(small, bits, {pieces["a"][0][0]: 2, pieces["d"][0][0]: 3}))
     assert row(made, small, "a") == {
         "groups": 1, "filters": 2, "reduction": 18, "kernel": 9, "positions": 16, "input_elements": 32, "weight_elements": 36,
-        "output_elements": 32, "input_bits": 8, "weight_bits": 2, "output_bits": 3, "fused_read_bits": 0,
+        "output_elements": 32, "input_bits": 8, "weight_bits": 2, "output_bits": 3, "fused_read_bits": 0, "steps": 1,
     }  # fmt: skip
     assert row(made, small, "b") == {
         "groups": 2, "filters": 2, "reduction": 9, "kernel": 9, "positions": 16, "input_elements": 32, "weight_elements": 36,
-        "output_elements": 64, "input_bits": 3, "weight_bits": 2, "output_bits": 4, "fused_read_bits": 0,
+        "output_elements": 64, "input_bits": 3, "weight_bits": 2, "output_bits": 4, "fused_read_bits": 0, "steps": 1,
     }  # fmt: skip
     assert row(made, small, "c") == {
         "groups": 1, "filters": 2, "reduction": 4, "kernel": 1, "positions": 16, "input_elements": 64, "weight_elements": 8,
-        "output_elements": 32, "input_bits": 4, "weight_bits": 2, "output_bits": 5, "fused_read_bits": 32 * 3,
+        "output_elements": 32, "input_bits": 4, "weight_bits": 2, "output_bits": 5, "fused_read_bits": 32 * 3, "steps": 1,
     }  # fmt: skip
     joined = row(made, small, "e")
     assert (joined["input_elements"], joined["reduction"], joined["weight_elements"]) == (2 * 4 + 3 * 4, 20, 80)
