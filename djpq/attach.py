@@ -35,6 +35,7 @@ from .quantizer import BitsForm, Form, Quantizer
 
 DEFAULT_WEIGHT_WIDTHS = tuple(range(2, 9))
 DEFAULT_ACTIVATION_WIDTHS = tuple(range(1, 9))
+PRICED_ONLY = ("recurrent", "embedding")
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,13 @@ def attach(
     """Return the model with gates and quantizers; parameters are shared with `model`, quantizers still need `calibrate`.
 
     Outputs of the network stay in full precision, inputs are quantized at `input_bits`.
-    **Errors**: InputError when `network` was traced from another model.
+    **Errors**: InputError when `network` was traced from another model, or holds layers that are only priced.
     """
+    priced = [layer.name for layer in network.layers if layer.kind in PRICED_ONLY]
+    if priced:
+        raise InputError(
+            f"{priced[0]} is a recurrent layer or an embedding, which can be priced but not compressed yet ({len(priced)} such layers)"
+        )
     widths = Widths(weight_widths, activation_widths, input_bits, form or BitsForm(), start_bits, learn_power)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     args = tuple(torch.zeros((max(2, shape[0]), *shape[1:]), dtype=dtype, device=device) for shape, dtype in network.example_inputs)
