@@ -4,7 +4,7 @@ from math import prod
 
 from torch.fx import Node
 
-from ..walk import Flow, Walk, shape_of
+from ..walk import Flow, Row, Walk, shape_of
 from .rules import register, rows_of
 
 FROZEN = "read by index"
@@ -50,13 +50,20 @@ def embedding_bag(walk: Walk, node: Node) -> None:
 @register("scatter", "scatter_add", "scatter_reduce", "index_put", "index_add", "index_copy", "index_fill", "masked_scatter")
 def scatter(walk: Walk, node: Node) -> None:
     """A tensor with some of its elements written by index: both are read, the whole is written, channels frozen."""
-    gather(walk, node)
-    walk.rows[-1].keeps_width = False
+    row, _ = move(walk, node)
+    row.keeps_width = False
 
 
 @register("index", "gather", "take_along_dim", "masked_select", "repeat_interleave", "_unsafe_index")
 def gather(walk: Walk, node: Node) -> None:
-    """Elements of an activation at other places: read as many as are written, channels frozen."""
+    """Elements of an activation at other places: as many are read as are written, channels frozen."""
+    row, source = move(walk, node)
+    row.keeps_width = source is node.args[0]
+    row.in_channels, row.input_size, row.in_pieces = row.out_channels, row.output_size, row.out_pieces
+
+
+def move(walk: Walk, node: Node) -> tuple[Row, Node]:
+    """Emit the row that moves elements and reads whatever else is an activation; return it and what it moves."""
     operands = walk.activations(node)
     for operand in operands:
         seen = walk.flow(operand)
@@ -65,8 +72,8 @@ def gather(walk: Walk, node: Node) -> None:
     source = next((operand for operand in operands if operand is node.args[0]), operands[0])
     axis = len(shape_of(node)) - 1
     row = walk.emit(node, "copy", source, walk.fresh(shape_of(node)[axis] if axis >= 0 else 1, FROZEN), max(axis, 0))
-    row.keeps_width = source is node.args[0]
     row.fused.extend(row for operand in operands if operand is not source for row in rows_of(walk, operand))
+    return row, source
 
 
 @register("slice_scatter", "select_scatter", zero=True)

@@ -17,6 +17,7 @@ from ..walk import Flow, Row, Walk, shape_of
 from .rules import register, rows_of
 
 FROZEN = "recurrent layer"
+Rows = tuple[int, ...]
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
@@ -48,10 +49,10 @@ def recurrent(walk: Walk, node: Node) -> None:
         )
     steps, directions = prod(shape[:2]) // walk.batch, 1 + bool(bidirectional)
     source, each = first_source(walk, operand), len(parameters) // (int(str(layers)) * directions)
-    given = tuple(row for state in (states if isinstance(states, (list, tuple)) else (states,)) for row in stored(walk, state))
+    given = sum((stored(walk, state) for state in as_tuple(states)), ())
     for layer in range(0, len(parameters), each * directions):
         parts = [parameters[layer + d * each : layer + (d + 1) * each] for d in range(directions)]
-        written = [one_direction(walk, node, source, part, steps, given, bool(has_biases)) for part in parts]
+        written = [one_direction(walk, node, source, part, steps, given=given, has_biases=bool(has_biases)) for part in parts]
         walk.shared_widths.append(tuple(row for part in written for row in part.rows))
         source = Source(tuple(row for part in written for row in part.rows), sum(part.channels for part in written), True)
     write(walk, node, source.rows)
@@ -62,9 +63,9 @@ def cell(walk: Walk, node: Node) -> None:
     """A single step: aten (input, states, weight_ih, weight_hh, bias_ih, bias_hh)."""
     operand, states, *weights = node.args
     assert isinstance(operand, Node)
-    given = tuple(row for state in (states if isinstance(states, (list, tuple)) else (states,)) for row in stored(walk, state))
+    hidden, *others = (stored(walk, state) for state in as_tuple(states))
     source = first_source(walk, operand) if walk.flow(operand) else Source((), shape_of(operand)[-1], True)
-    write(walk, node, one_direction(walk, node, source, weights[:2], 1, given, False).rows)
+    write(walk, node, one_direction(walk, node, source, weights[:2], 1, hidden=hidden, given=sum(others, ())).rows)
 
 
 def first_source(walk: Walk, operand: Node) -> Source:
@@ -77,6 +78,11 @@ def first_source(walk: Walk, operand: Node) -> Source:
     return Source(seen.rows, shape_of(operand)[-1], any(walk.rows[row].signed for row in seen.rows))
 
 
+def as_tuple(states: Any) -> tuple[Any, ...]:
+    """Return the states of an LSTM, hidden and cell, or the one of another layer."""
+    return tuple(states) if isinstance(states, (list, tuple)) else (states,)
+
+
 def stored(walk: Walk, state: Any) -> tuple[int, ...]:
     """Return the rows of an initial state that is an activation."""
     if not isinstance(state, Node) or not walk.flow(state):
@@ -87,10 +93,15 @@ def stored(walk: Walk, state: Any) -> tuple[int, ...]:
     return rows_of(walk, state)
 
 
-def one_direction(walk: Walk, node: Node, source: Source, weights: Any, steps: int, given: tuple[int, ...], has_biases: bool) -> Source:
-    """Emit the products of one layer in one direction: of the inputs, of the hidden states, and the projection if there is one."""
+def one_direction(
+    walk: Walk, node: Node, source: Source, weights: Any, steps: int, *, hidden: Rows = (), given: Rows = (), has_biases: bool = False
+) -> Source:
+    """Emit the products of one layer in one direction: of the inputs, of the hidden states, and the projection if there is one.
+
+    `hidden` are the rows of the state that a cell is called with, `given` those of other states that are read once.
+    """
     kind = str(node.target).split(".")[-2]
-    gates, (filters, hidden) = GATES[kind.removesuffix("_cell")], shape_of(weights[1])
+    gates, (filters, channels) = GATES[kind.removesuffix("_cell")], shape_of(weights[1])
     cells = filters // gates
 
     def product(weight: Node, reads: tuple[int, ...], inputs: int, outputs: int, per_channel: int, **fields: Any) -> int:
@@ -104,11 +115,11 @@ def one_direction(walk: Walk, node: Node, source: Source, weights: Any, steps: i
         return walk.add(replace(row, **fields))
 
     gate_inputs = product(weights[0], source.rows, source.channels, filters, 1)
-    row = product(weights[1], (), hidden, cells, gates, steps=steps, fused=[gate_inputs, *given])
+    row = product(weights[1], hidden, channels, cells, gates, steps=steps, fused=[gate_inputs, *given])
     if len(weights) - 2 * has_biases == 3:
-        row = product(weights[-1], (row,), cells, hidden, 1, steps=steps)
+        row = product(weights[-1], (row,), cells, channels, 1, steps=steps)
     walk.rows[row].signed = kind.removesuffix("_cell") != "rnn_relu"
-    return Source((row,), hidden, True)
+    return Source((row,), channels, True)
 
 
 def write(walk: Walk, node: Node, rows: tuple[int, ...]) -> None:

@@ -90,3 +90,17 @@ def test_weights_that_do_not_fit_are_read_at_every_step(kib: float, reads: int, 
     memory = replace(load_accelerator("loom").memory, weight_buffer_kib=kib, input_buffer_kib=1e6)  # type: ignore[attr-defined]
     work = work_of(groups=STEPS, filters=24, reduction=6, weight_bits=4, steps=STEPS, elements={"input_elements": 0})
     assert float(memory.operand_traffic(work)[1]) == reads * 24 * 6 * 4
+
+
+def test_a_cell_called_again_reads_the_state_before_and_shares_its_weights(function_model) -> None:  # type: ignore[no-untyped-def]
+    def two_steps(m: nn.Module, x: Tensor) -> Tensor:
+        hidden, cell = m.cell(x)
+        return m.cell(x, (hidden, cell))[0]  # type: ignore[no-any-return]
+
+    network = trace(function_model(two_steps, cell=nn.LSTMCell(INPUTS, HIDDEN)), (torch.zeros(1, INPUTS),))
+    rows = {layer.name: layer for layer in network.layers}
+    assert (rows["cell.hh"].inputs, rows["cell.hh"].fused_inputs) == ((), ("cell.ih",))
+    assert (rows["cell.hh#2"].inputs, rows["cell.hh#2"].fused_inputs) == (("cell.hh",), ("cell.ih#2", "cell.hh"))
+    assert hwmodel.macs(network) == 2 * 4 * HIDDEN * (INPUTS + HIDDEN)
+    cost = simulate(network, uniform(network, 1, 8), load_accelerator("loom"))
+    assert int(cost.weight_bits) == 4 * HIDDEN * (INPUTS + HIDDEN)
