@@ -146,7 +146,7 @@ def attention(walk: Walk, node: Node) -> None:
     assert isinstance(value, Node)
     shape, length = shape_of(query), shape_of(key)[-2]
     heads = prod(shape_of(key)[:-2]) // walk.batch  # where several heads of queries share one of keys, they are its positions
-    if heads == 0:
+    if prod(shape_of(key)[:-2]) % walk.batch:
         raise InputError(f"attention over queries of shape {shape} in an example of batch {walk.batch}; give trace(..., batch=)")
     shared = prod(shape[:-2]) // walk.batch // heads
     product(walk, node, query, key, (shape[-2] * shared, shape[-1]), length, heads, f"{default_name(node)}.scores")
