@@ -1,9 +1,9 @@
-# make demo · make test · make lint · make bench: each does its own set-up in .venv
+# make demo · make test · make vision · make lint · make bench: each does its own set-up in .venv or .venv-vision
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all vision lint bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -21,6 +21,14 @@ test: .venv/ready
 test-all: .venv/ready
 	$(BIN)/python -m pytest -q
 
+.venv-vision/ready: pyproject.toml constraints-vision.txt
+	$(PYTHON) -m venv .venv-vision
+	.venv-vision/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-vision.txt -e '.[dev,vision,counters]'
+	touch $@
+
+vision: .venv-vision/ready
+	.venv-vision/bin/python -m pytest -q tests/vision
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,4 +39,4 @@ bench: .venv/ready
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-json=benchmarks/results/speed.json
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-vision demo

@@ -91,6 +91,10 @@ def matrix_product(walk: Walk, node: Node, first: Argument, second: Argument) ->
     if not walk.flow(first):
         first, second, positions, columns = second, first, columns, positions
     leading = prod(shape_of(node)[:-2])
+    if walk.flow(second) and leading % walk.batch:
+        raise InputError(
+            f"a matrix product of shapes {shape_of(first)} and {shape_of(second)} in an example of batch {walk.batch}; give trace(..., batch=)"
+        )
     if walk.flow(second) or len(shape_of(second)) > 2:
         product(walk, node, first, second, (positions, depth), columns, leading // walk.batch, heads)
     else:

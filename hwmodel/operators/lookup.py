@@ -59,7 +59,7 @@ def gather(walk: Walk, node: Node) -> None:
     """Elements of an activation at other places: as many are read as are written, channels frozen."""
     row, source = move(walk, node)
     row.keeps_width = source is node.args[0]
-    row.in_channels, row.input_size, row.in_pieces = row.out_channels, row.output_size, row.out_pieces
+    row.in_channels, row.input_size, row.reads = row.out_channels, row.output_size, row.writes
 
 
 def move(walk: Walk, node: Node) -> tuple[Row, Node]:

@@ -190,6 +190,7 @@ def index_select(walk: Walk, node: Node) -> None:
     assert seen
     if int(argument(node, 1, "dim", 0)) % rank != seen.axis:
         row = walk.emit(node, "copy", operand, seen.channels, seen.axis)
+        row.input_size = row.output_size  # what is not taken is not read
         row.keeps_zero = row.keeps_width = True
     elif index is not None:
         select(walk, node, operand, index.cpu().numpy().ravel(), "selection of channels")

@@ -60,6 +60,12 @@ def gated(m: nn.Module, x: Tensor) -> Tensor:
     return m.b(left * F.silu(right))  # type: ignore[no-any-return]
 
 
+def u_net(m: nn.Module, x: Tensor) -> Tensor:
+    high = F.relu(m.a(x))
+    low = F.relu(m.b(F.max_pool2d(high, 2)))
+    return m.d(F.relu(m.c(torch.cat((F.relu(m.up(low)), high), 1))))  # type: ignore[no-any-return]
+
+
 def linear(**sizes: tuple[int, int]) -> dict[str, nn.Module]:
     return {name: nn.Linear(*size) for name, size in sizes.items()}
 
@@ -90,6 +96,9 @@ BLOCKS = {
     "transposed convolutions": (
         lambda m, x: m.d(F.relu(m.c(F.relu(m.b(F.relu(m.a(x))))))),
         {"a": conv(3, 8), "b": nn.ConvTranspose2d(8, 12, 2, 2), "c": nn.ConvTranspose2d(12, 10, 3, groups=2), "d": conv(10, 4)}, IMAGE,
+    ),
+    "u-net": (
+        u_net, {"a": conv(3, 8, 3), "b": conv(8, 12, 3), "up": nn.ConvTranspose2d(12, 6, 2, 2), "c": conv(14, 8, 3), "d": conv(8, 4)}, IMAGE
     ),
     "depthwise transposed": (
         lambda m, x: m.c(F.relu(m.b(F.relu(m.a(x))))), {"a": conv(3, 8), "b": nn.ConvTranspose2d(8, 16, 2, 2, groups=8), "c": conv(16, 4)}, IMAGE

@@ -154,6 +154,14 @@ def test_what_cannot_be_traced_is_one_line(model, args, message) -> None:  # typ
     assert "\n" not in str(raised.value)
 
 
+def test_attention_in_time_major_order_needs_to_be_told_its_batch() -> None:
+    model, example = nn.TransformerEncoderLayer(8, 2, 16), torch.zeros(5, 3, 8)
+    with pytest.raises(InputError, match=r"in an example of batch 5; give trace\(\.\.\., batch=\)"):
+        trace(model, (example,))
+    batch_first = trace(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (torch.zeros(3, 5, 8),))
+    assert hwmodel.macs(trace(model, (example,), batch=3)) == hwmodel.macs(batch_first)
+
+
 def test_on_unknown_is_checked() -> None:
     with pytest.raises(InputError, match="on_unknown is 'ignore'; it must be 'raise' or 'warn'"):
         trace(nn.Linear(4, 2), (torch.zeros(1, 4),), on_unknown="ignore")
