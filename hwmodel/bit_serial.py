@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accelerator import Execution, check_numbers, number
-from .memory import ArrayReads, Memory
+from .accelerator import Execution, Granule, check_numbers, number
+from .memory import ArrayRun, Memory
 from .numeric import Number, float64, maximum, tiles
 from .work import Work
 
@@ -49,6 +49,16 @@ class BitSerial:
         single = tiles(work.filters, self.filters * self.windows) * maximum(float64(self.windows), input_steps)
         return reduction * torch.where(work.positions > 1, many, single) * weight_steps
 
+    def granule(self, work: Work) -> Granule:
+        """Return what one pass takes: with a single position the window columns take filters."""
+        many, single = float64(self.filters), float64(self.filters * self.windows)
+        is_single = work.positions == 1
+        return Granule(
+            filters=torch.where(is_single, single, many),
+            reduction=float64(self.lanes) * torch.ones_like(work.reduction),
+            positions=torch.where(is_single, 1.0, float64(self.windows)),
+        )
+
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row."""
         weight = tiles(work.weight_bits, self.weight_step_bits) * self.weight_step_bits
@@ -56,16 +66,14 @@ class BitSerial:
         multiply_pj = work.macs * self.bit_product_pj * (weight * inputs + self.operand_overhead * maximum(weight, inputs))
         products = work.groups * work.reduction
         sums = work.output_elements * self.memory.partial_sum_bits * (work.reduction > 0)
-        array = ArrayReads(
-            input_bits=products * work.positions * tiles(work.filters, self.filters) * work.input_bits,
-            weight_bits=products * work.filters * tiles(work.positions, self.windows) * work.weight_bits,
+        stored = self.memory.stored(work)
+        array = ArrayRun(
+            compute_cycles=self.compute_cycles(work),
+            compute_pj=multiply_pj,
+            input_bits=products * work.positions * tiles(work.filters, self.filters) * stored.input_bits,
+            weight_bits=products * work.filters * tiles(work.positions, self.windows) * stored.weight_bits,
             output_read_bits=torch.zeros_like(sums),  # sums stay in the units until a filter is done
             output_write_bits=sums,
+            granule=self.granule(work),
         )
-        traffic = self.memory.traffic(work, array)
-        return Execution(
-            compute_cycles=self.compute_cycles(work),
-            dram_cycles=self.memory.dram_cycles(traffic),
-            energy_pj={"compute": multiply_pj, **self.memory.energy_pj(traffic)},
-            traffic_bits=traffic,
-        )
+        return self.memory.execute(stored, array, self.clock_mhz)

@@ -63,3 +63,17 @@ def round_up_to(bits: Tensor, widths: Tensor) -> Tensor:
         raise ValueError(f"a width of {exact.max():g} bits exceeds the widest that the hardware has, {widths[-1]:g}")
     chosen = widths[index]
     return torch.where(bits > widths[0], through(chosen, bits), chosen)
+
+
+def container(bits: Tensor, smallest: Number) -> Tensor:
+    """Return the width that `bits` take in containers of `smallest` bits, twice that, four times that, …; raw where it is 0.
+
+    Gradient: 1 beyond the smallest container (the difference over one container), 0 inside it.
+    """
+    size = float64(smallest)
+    if not bool((size > 0).any()):
+        return bits
+    mantissa, power = torch.frexp(bits.detach() / size.detach().clamp(min=1e-300))
+    doublings = (power - (mantissa == 0.5).to(power.dtype)).clamp(min=0).double()
+    held = torch.where(doublings > 0, through(size * 2.0**doublings, bits), size)
+    return torch.where(size > 0, held, bits)

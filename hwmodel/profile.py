@@ -13,7 +13,7 @@ key, value and what is allowed.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +116,10 @@ def _specifications(family: type) -> dict[str, Mapping[str, Any]]:
     return {spec.name: spec.metadata for spec in fields(family) if "unit" in spec.metadata}
 
 
+def _optional(family: type) -> set[str]:
+    return {spec.name for spec in fields(family) if spec.default is not MISSING}
+
+
 def _check_no_key_twice(path: Path, node: yaml.Node) -> None:
     """YAML lets a later key win over an earlier one in silence; a profile must not."""
     if isinstance(node, yaml.MappingNode):
@@ -143,7 +147,7 @@ def _check_section(path: Path, tree: yaml.Node, section: str, given: Mapping[str
             )
         if quantity.unit == SWITCH and quantity.value not in (0, 1):
             raise InputError(f"{at}: value is {quantity.value:g}; it must be 0 or 1")
-    missing = [key for key in wanted if key not in given]
+    missing = [key for key in wanted if key not in given and key not in _optional(family)]
     if missing:
         unit = wanted[missing[0]]["unit"]
         raise InputError(f"{path}:{_line(tree, (section,))}: {section}.{missing[0]} is missing; give it in {unit}")

@@ -101,8 +101,7 @@ def machine_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 def dram_bits(cost: Cost) -> Tensor:
     """Return the bits that pass DRAM in one inference."""
-    traffic = cost.per_layer.traffic_bits
-    return (traffic["dram_read"] + traffic["dram_write"]).sum(-1)
+    return cost.per_layer.dram_bits.sum(-1)
 
 
 def numbers_table(profile: Profile) -> Table:

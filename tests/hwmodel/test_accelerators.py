@@ -4,7 +4,7 @@ A new family adds its oracle to `ORACLES`: cycles, array traffic and compute ene
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -52,7 +52,8 @@ def per_layer(run: Any) -> dict[str, Tensor]:
     named = {}
     for name in run.__dataclass_fields__:
         value = getattr(run, name)
-        named |= {f"{name}.{key}": tensor for key, tensor in value.items()} if isinstance(value, dict) else {name: value}
+        parts = value if isinstance(value, dict) else vars(value) if is_dataclass(value) else None
+        named |= {name: value} if parts is None else {f"{name}.{key}": tensor for key, tensor in parts.items()}
     return named
 
 
@@ -133,18 +134,29 @@ def composable(machine: BitComposable, row: Row) -> Array:
 ORACLES: dict[type, Callable[[Any, Row], Array]] = {BitSerial: bit_serial, BitComposable: composable}
 
 
-def memory_oracle(memory: Memory, row: Row, array: Array) -> tuple[dict[str, Fraction], Fraction, Fraction, Fraction]:
-    """Return traffic, buffer and DRAM energy, and DRAM cycles of one row."""
-    n = numbers(memory)
-    inputs, weights = row.input_elements * row.input_bits, row.weight_elements * row.weight_bits
-    weight_tiles, input_tiles = (
-        max(1, ceil(bits / (n[f"{name}_buffer_kib"] * KIB / n["buffer_copies"]))) for name, bits in (("weight", weights), ("input", inputs))
-    )
-    orders = ((inputs * weight_tiles, weights), (inputs, weights * input_tiles))
-    inputs, weights = min(orders, key=sum)
+def stored(bits: int, n: dict[str, Fraction]) -> Fraction:
+    """Return the width of the container that holds `bits`."""
+    width = n["container_bits"]
+    while 0 < width < bits:
+        width *= 2
+    return width or Fraction(bits)
+
+
+def memory_oracle(machine: Any, row: Row, array: Array) -> tuple[dict[str, Fraction], dict[str, Fraction], dict[str, Fraction]]:
+    """Return traffic, energy and cycles of one row."""
+    n, clock = numbers(machine.memory), Fraction(float(machine.clock_mhz))
+    input_bits, weight_bits, output_bits = (stored(bits, n) for bits in (row.input_bits, row.weight_bits, row.output_bits))
+    inputs, weights = row.input_elements * input_bits, row.weight_elements * weight_bits
+    sizes = {name: n[f"{name}_buffer_kib"] * KIB for name in ("weight", "input", "output")}
+    if n["shared_buffer"]:
+        sizes = dict.fromkeys(sizes, sum(sizes.values(), Fraction(0)))
+    capacity = {name: size / n["buffer_copies"] for name, size in sizes.items()}
+    weight_tiles, input_tiles = (max(1, ceil(bits / capacity[name])) for name, bits in (("weight", weights), ("input", inputs)))
+    once = inputs, weights
+    inputs, weights = min(((inputs * weight_tiles, weights), (inputs, weights * input_tiles)), key=sum)
     spills = n["partial_sums_always_spill"] == 1 and row.reduction > 0
     sums = row.output_elements * n["partial_sum_bits"] if spills else Fraction(0)
-    outputs = sums if spills else Fraction(row.output_elements * row.output_bits)
+    outputs = sums if spills else row.output_elements * output_bits
     traffic = {
         "dram_read": inputs + weights + row.fused_read_bits + sums,
         "dram_write": outputs,
@@ -155,9 +167,28 @@ def memory_oracle(memory: Memory, row: Row, array: Array) -> tuple[dict[str, Fra
         "output_buffer_read": array.output_read_bits + outputs,
         "output_buffer_write": array.output_write_bits + sums,
     }
-    buffers = sum(bits * n[f"{name.replace('_buffer', '')}_pj_per_bit"] for name, bits in traffic.items() if "buffer" in name)
+    ports = [traffic[f"{name}_buffer_read"] + traffic[f"{name}_buffer_write"] for name in sizes]
     dram = traffic["dram_read"] + traffic["dram_write"]
-    return traffic, Fraction(buffers), dram * n["dram_pj_per_bit"], dram / n["dram_bits_per_cycle"]
+    ends = (
+        min(once[0], capacity["input"]),
+        min(once[1], capacity["weight"]),
+        min(sums, capacity["output"]),
+        min(outputs, capacity["output"]),
+    )
+    exposed = sum(ends, Fraction(0)) * n["exposes_ends"]
+    cycles = {
+        "on_chip": (sum(ports) if n["shared_buffer"] else max(ports)) / n["on_chip_bits_per_cycle"],
+        "dram": (dram - exposed) / n["dram_bits_per_cycle"],
+        "exposed": exposed / n["dram_bits_per_cycle"],
+    }
+    total = max(array.cycles, cycles["on_chip"], cycles["dram"]) + cycles["exposed"]
+    energy = {
+        "compute": array.compute_pj,
+        "buffer": sum(bits * n[f"{name.replace('_buffer', '')}_pj_per_bit"] for name, bits in traffic.items() if "buffer" in name),
+        "dram": dram * n["dram_pj_per_bit"],
+        "leakage": total * n["leakage_mw"] / clock * 1000,
+    }
+    return traffic, {name: Fraction(pj) for name, pj in energy.items()}, {"total": total, **cycles}
 
 
 def random_rows(count: int) -> list[Row]:
@@ -196,13 +227,27 @@ def test_an_execution_equals_exact_fractions(machine: Any) -> None:
     run = machine.execute(work)
     for i, row in enumerate(rows):
         array = ORACLES[type(machine)](machine, row)
-        traffic, buffer_pj, dram_pj, dram_cycles = memory_oracle(machine.memory, row, array)
-        assert run.compute_cycles[i].item() == array.cycles
+        traffic, energy, cycles = memory_oracle(machine, row, array)
+        if array.cycles.denominator == 1:
+            assert run.compute_cycles[i].item() == array.cycles
+        found = {"total": run.cycles[i], "on_chip": run.on_chip_cycles[i], "dram": run.dram_cycles[i], "exposed": run.exposed_cycles[i]}
+        assert run.compute_cycles[i].item() == pytest.approx(float(array.cycles), rel=1e-14)
+        assert {name: value.item() for name, value in found.items()} == pytest.approx({k: float(v) for k, v in cycles.items()}, rel=1e-14)
         assert {name: bits[i].item() for name, bits in run.traffic_bits.items()} == traffic
-        assert run.dram_cycles[i].item() == pytest.approx(float(dram_cycles), rel=1e-14)
-        assert run.cycles[i].item() == max(run.compute_cycles[i].item(), run.dram_cycles[i].item())
-        energy = {"compute": float(array.compute_pj), "buffer": float(buffer_pj), "dram": float(dram_pj)}
-        assert {name: pj[i].item() for name, pj in run.energy_pj.items()} == pytest.approx(energy, rel=1e-12)
+        assert {name: pj[i].item() for name, pj in run.energy_pj.items()} == pytest.approx(
+            {k: float(v) for k, v in energy.items()}, rel=1e-12
+        )
+
+
+def test_what_fits_the_granule_costs_a_whole_one(machine: Any) -> None:
+    """The compute cycles of any row are those of the row padded to its granule."""
+    rows = [row for row in random_rows(300) if row.filters * row.reduction]
+    work = Work(**{spec.name: torch.tensor([float(getattr(row, spec.name)) for row in rows], dtype=torch.float64) for spec in fields(Work)})
+    run = machine.execute(work)
+    sizes = {name: getattr(run.granule, name).expand(len(rows)) for name in ("filters", "reduction", "positions")}
+    padded = {name: (getattr(work, name) / size - 1e-9).ceil() * size for name, size in sizes.items()}
+    padded["positions"] = torch.where(work.positions > 1, padded["positions"], work.positions)
+    torch.testing.assert_close(machine.execute(replace(work, **padded)).compute_cycles, run.compute_cycles, rtol=1e-12, atol=0)
 
 
 # ---- one configuration or many, one machine or many ------------------------------------------------------------------
@@ -398,7 +443,7 @@ def test_execution_has_the_shape_of_the_work(machine: Accelerator, work_of) -> N
     run = machine.execute(work_of(**{**BASE, "filters": torch.ones(4, 3)}))
     assert isinstance(run, Execution)
     assert all(tensor.shape == (4, 3) for name, tensor in per_layer(run).items())
-    assert set(run.energy_pj) == {"compute", "buffer", "dram"}
+    assert set(run.energy_pj) == {"compute", "buffer", "dram", "leakage"}
 
 
 @pytest.mark.parametrize("name", available())
@@ -408,8 +453,9 @@ def test_every_number_has_a_unit_and_a_source(name: str) -> None:
     wanted = {"numbers": FAMILIES[profile.family], "memory": Memory}
     for section, family in wanted.items():
         quantities = getattr(profile, section)
-        units = {spec.name: spec.metadata["unit"] for spec in fields(family) if "unit" in spec.metadata}
-        assert {key: quantity.unit for key, quantity in quantities.items()} == units
+        specs = {spec.name: spec for spec in fields(family) if "unit" in spec.metadata}
+        assert {key for key, spec in specs.items() if spec.default is MISSING} <= quantities.keys() <= specs.keys()
+        assert all(quantity.unit == specs[key].metadata["unit"] for key, quantity in quantities.items())
         for key, quantity in quantities.items():
             assert len(quantity.source.strip()) >= 5, key
             assert quantity.confidence in ("read in source", "secondary", "derived", "assumption")
