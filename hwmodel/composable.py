@@ -31,9 +31,15 @@ class BitComposable:
     rows: Number = number("units", 1, 1e6)
     columns: Number = number("units", 1, 1e6)
     unit_pj_per_cycle: Number = number("pJ/cycle", 0, 1e4)
+    unit_um2: Number = number("um2", 0, 1e7, default=0)
 
     def __post_init__(self) -> None:
         check_numbers(self)
+
+    @property
+    def array_mm2(self) -> Tensor:
+        """Area of the array, 0 when the profile does not give it."""
+        return float64(self.rows) * self.columns * self.unit_um2 * 1e-6
 
     def units_per_product(self, work: Work) -> Tensor:
         """Return unit cycles that one multiplication takes: 1/16 at 2 x 2 bits, 1 at 8 x 8, 4 at 16 x 16."""

@@ -172,7 +172,7 @@ def test_check_prints_every_number(hwmodel) -> None:  # type: ignore[no-untyped-
     clock = next(line for line in out.splitlines() if "numbers.clock_mhz" in line).split()
     assert clock[1:4] == ["980", "MHz", "assumption"]
     assert f"OK: loom, a bit_serial machine, from {available()['loom']}" in " ".join(out.split())
-    assert sum(line.split()[0].startswith(("numbers.", "memory.")) for line in out.splitlines() if line.strip()) == 8 + 14
+    assert sum(line.split()[0].startswith(("numbers.", "memory.")) for line in out.splitlines() if line.strip()) == 9 + 14
 
 
 def test_a_new_accelerator_is_a_copy_that_is_never_overwritten(hwmodel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -210,7 +210,7 @@ def test_version_and_help(hwmodel) -> None:  # type: ignore[no-untyped-def]
 
 def test_names_complete() -> None:
     assert models("res") == ["resnet8", "resnet20", "resnet18"]
-    assert machines("bit") == ["bitfusion", "bitfusion_physical"]
+    assert machines("bitf") == ["bitfusion", "bitfusion_physical", "bitfusion_stripes"]
     assert machines("") == list(available())
 
 
