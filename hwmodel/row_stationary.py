@@ -5,7 +5,7 @@ channels are summed before a partial sum goes back to the buffer are choices of 
 layer; here they are numbers of the machine, typical for its layers. The buffer's traffic is mostly partial sums: every output is
 written and read once per pass over `channels_per_pass` channels.
 
-Weights pass from DRAM to the units' register files; those are inside `mac_pj`.
+Weights pass through the buffer once, to the units' register files; those are inside `mac_pj`.
 
 Source: Eyeriss JSSC 2017, as read off its Tables V and VI (`docs/hardware.md`). Special cases: halos of strips and the zeros that
 the chip skips and compresses away are not counted.
@@ -60,7 +60,7 @@ class RowStationary:
             compute_cycles=products * self.compute_overhead / self.active_units,
             compute_pj=products * self.mac_pj,
             input_bits=work.input_elements * stored.input_bits * tiles(work.filters, self.filters_per_pass) * (work.reduction > 0),
-            weight_bits=work.weight_elements * stored.weight_bits,
+            weight_bits=torch.zeros_like(sums),  # filters go on to the register files
             output_read_bits=sums,
             output_write_bits=sums,
             granule=Granule(one, one, one),

@@ -186,7 +186,7 @@ def row_stationary(machine: RowStationary, row: Row) -> Array:
         cycles=products * n["compute_overhead"] / n["active_units"],
         compute_pj=products * n["mac_pj"],
         input_bits=row.input_elements * stored(row.input_bits, memory) * fetches,
-        weight_bits=row.weight_elements * stored(row.weight_bits, memory),
+        weight_bits=Fraction(0),
         output_read_bits=sums,
         output_write_bits=sums,
     )

@@ -59,7 +59,7 @@ def test_stripes_takes_input_bits_over_16_on_convolutions_alone(weight_bits: int
     assert cycles(stripes, weight_bits, input_bits, **FULLY_CONNECTED) == cycles(stripes, 16, 16, **FULLY_CONNECTED)
 
 
-UNPU = [row for row in csv.DictReader((REFERENCE / "peaks.csv").open(encoding="utf-8")) if row["machine"] == "unpu"]
+UNPU = [row for row in csv.DictReader((REFERENCE / "peaks.csv").read_text(encoding="utf-8").splitlines()) if row["machine"] == "unpu"]
 
 
 @pytest.mark.parametrize("row", UNPU, ids=lambda row: f"w{row['weight_bits']}")

@@ -12,7 +12,7 @@ from hwmodel import load_accelerator, simulate, table, uniform
 from hwmodel.measured import Measured
 
 PEAKS = Path(__file__).parent.parent / "reference" / "peaks.csv"
-MPIC = [row for row in csv.DictReader(PEAKS.open(encoding="utf-8")) if row["machine"] == "mpic"]
+MPIC = [row for row in csv.DictReader(PEAKS.read_text(encoding="utf-8").splitlines()) if row["machine"] == "mpic"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hwmodel import InputError
 from hwmodel.technology import area_scale, energy_scale
 
-ROWS = list(csv.DictReader((Path(__file__).parent.parent / "reference" / "technology.csv").open(encoding="utf-8")))
+ROWS = list(csv.DictReader((Path(__file__).parent.parent / "reference" / "technology.csv").read_text(encoding="utf-8").splitlines()))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['quantity']}-{row['node_nm']}")
