@@ -3,7 +3,7 @@
 import importlib.metadata
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.markup import escape
 from rich.table import Table
 
+from .comparison import price
+from .comparison_figure import plot_comparison
 from .compression import Compression, uniform
 from .console import console, human, run
 from .cost import simulate
@@ -24,7 +26,7 @@ from .report import table
 from .trace import trace
 from .validate import LAYERS, ROWS
 from .validate import validate as run_validation
-from .views import dram_bits, layer_table, machine_table, numbers_table, to_json, total_table, totals
+from .views import dram_bits, layer_table, machine_table, numbers_table, peak_table, to_json, total_table, totals
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
@@ -75,6 +77,7 @@ ActivationBits = Annotated[float | None, typer.Option(help="Width of all activat
 InputBits = Annotated[float | None, typer.Option(help="Width of the network's inputs.", show_default="8")]
 FirstLastBits = Annotated[float | None, typer.Option(help="Width of the first and the last layer.")]
 SpecFile = Annotated[Path | None, typer.Option("--compression", help="JSON file of widths by layer and kept channels by group.")]
+Node = Annotated[float | None, typer.Option(help="Scale energies of logic to this technology node in nm; DRAM never.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -152,12 +155,13 @@ def simulate_command(
     num_classes: Classes = None,
     width: Width = None,
     input_shape: Shape = None,
+    node_nm: Node = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what a network costs on an accelerator, by layer and in all."""
     one_format(csv, as_json)
-    machine, network = load_accelerator(accelerator), read_network(model, num_classes, width, input_shape)
+    machine, network = load_accelerator(accelerator, node_nm=node_nm), read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
     cost = simulate(network, chosen, machine)
     frame = table(cost)
@@ -169,7 +173,8 @@ def simulate_command(
         screen = console()
         screen.print(layer_table(frame, f"{model} on {machine.name}", screen.width))
         screen.print()
-        screen.print(total_table(cost))
+        (priced,) = price(network, chosen, [accelerator], node_nm)
+        screen.print(total_table(cost, priced.energy_band_pj))
 
 
 @app.command()
@@ -230,25 +235,30 @@ def compare(
     num_classes: Classes = None,
     width: Width = None,
     input_shape: Shape = None,
+    node_nm: Node = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG or SVG file to draw the comparison in.")] = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what one network costs on several accelerators."""
+    """Print what one network costs on several accelerators: time, energy with its band, and what they are bound by."""
     one_format(csv, as_json)
-    loaded, network = [load_accelerator(name) for name in accelerator], read_network(model, num_classes, width, input_shape)
+    for name in accelerator:
+        load_accelerator(name, node_nm=node_nm)  # refuse what is wrong before the network is traced
+    network = read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
-    rows: list[dict[str, Any]] = []
-    for machine in loaded:
-        cost = simulate(network, chosen, machine)
-        rows.append({"accelerator": machine.name, **totals(cost), "dram_bits": dram_bits(cost).item()})
+    priced = price(network, chosen, accelerator, node_nm)
+    rows = [
+        {"accelerator": each.machine.name, **totals(each.cost), "dram_bits": dram_bits(each.cost).item(), **each.row()} for each in priced
+    ]
+    heading = f"{model}, {human(rows[0]['macs'], 'MAC')}, {rows[0]['bops_percent']:.4g} % of the 32-bit BOPs"
+    if plot is not None:
+        plot_comparison(priced, heading, plot)
     if csv:
         print(pd.DataFrame(rows).to_csv(index=False), end="")
     elif as_json:
         print(to_json(rows))
     else:
-        console().print(
-            machine_table(rows, f"{model}, {human(rows[0]['macs'], 'MAC')}, {rows[0]['bops_percent']:.4g} % of the 32-bit BOPs")
-        )
+        console().print(machine_table(rows, heading))
 
 
 @app.command()
@@ -286,6 +296,7 @@ def check(profile: Named) -> None:
     machine, content, path = load_accelerator(profile), read_profile(profile), profile_path(profile)
     screen = console()
     screen.print(numbers_table(content))
+    screen.print(peak_table(machine))
     screen.print(f"OK: {machine.name}, a {content.family} machine, from {path}", markup=False)
 
 

@@ -7,12 +7,14 @@ from torch import Tensor
 from .cost import Cost, LayerCost
 from .errors import InputError
 
+BOUNDS = ("compute", "on_chip", "dram", "measured")
+
 
 def table(cost: Cost) -> pd.DataFrame:
     """Return one row per layer: geometry after compression, widths, and where cycles and energy go.
 
-    **Units**: in the column names; `bound` says what limits the layer: `compute`, `on_chip`, `dram`, or `none` when it costs
-    nothing. Granules are the channels of a group that one pass takes at the layer's widths; wasted channels are its padding.
+    **Units**: in the column names; `bound` says what limits the layer: `compute`, `on_chip`, `dram`, `none` when it costs
+    nothing, or `measured` on a device whose parts are not known. Granules are the channels of a group that one pass takes at the layer's widths; wasted channels are its padding.
     **Errors**: InputError for a batch of configurations: index one first.
     """
     if cost.per_layer.cycles.dim() > 1:
@@ -48,8 +50,9 @@ def table(cost: Cost) -> pd.DataFrame:
 
 
 def bounds(layer: LayerCost) -> list[str]:
-    """Return what limits each layer; at a tie the array, then the buffers."""
-    names = ("compute", "on_chip", "dram")
+    """Return what limits each layer; at a tie the array, then the buffers. `measured`: the parts of the time are not known."""
+    if not layer.traffic_bits:
+        return ["measured" if cycles else "none" for cycles in layer.cycles.tolist()]
     busy = torch.stack(torch.broadcast_tensors(layer.compute_cycles, layer.on_chip_cycles, layer.dram_cycles)).detach()
     slowest = [max(range(3), key=column.__getitem__) for column in busy.T.tolist()]
-    return [names[i] if cycles else "none" for i, cycles in zip(slowest, layer.cycles.expand(busy.shape[1:]).tolist(), strict=True)]
+    return [BOUNDS[i] if cycles else "none" for i, cycles in zip(slowest, layer.cycles.expand(busy.shape[1:]).tolist(), strict=True)]
