@@ -41,6 +41,7 @@ class BitSerial:
     bit_product_pj: Number = number("pJ", 0, 1e3)
     operand_overhead: Number = number("bit", 0, 1e3)
     single_step_gain: Number = number("x", 1, 4, default=1)
+    compute_overhead: Number = number("x", 1, 100, default=1)
     unit_um2: Number = number("um2", 0, 1e7, default=0)
 
     def __post_init__(self) -> None:
@@ -63,7 +64,7 @@ class BitSerial:
         reduction = work.groups * tiles(work.reduction, self.lanes)
         many = tiles(work.filters, self.filters) * tiles(work.positions, self.windows) * input_steps
         single = tiles(work.filters, self.filters * self.windows) * maximum(float64(self.windows), input_steps)
-        return reduction * torch.where(self.is_single(work), single, many) * self.weight_steps(work)
+        return reduction * torch.where(self.is_single(work), single, many) * self.weight_steps(work) * self.compute_overhead
 
     def is_single(self, work: Work) -> Tensor:
         """Return where the window columns take filters."""

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +22,7 @@ from .graph import draw
 from .network import Network
 from .profile import available, load_accelerator, profile_path, read_profile
 from .report import table
+from .template import template
 from .trace import trace
 from .validate import LAYERS, ROWS
 from .validate import validate as run_validation
@@ -306,7 +306,7 @@ def new_accelerator(
     like: Annotated[str, typer.Option(help="Profile to copy.", autocompletion=machines)],
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="NAME.yaml")] = None,
 ) -> None:
-    """Copy a profile under a new name, to be edited."""
+    """Copy a profile under a new name, with all that may stand in it as comments, to be edited."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise InputError(f"name {name!r} is not allowed; it must be letters, digits, _ and -, beginning with a letter")
     path = Path(f"{name}.yaml") if out is None else out
@@ -316,12 +316,7 @@ def new_accelerator(
         raise InputError(f"{path} exists and is not overwritten; give another --out")
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-    read_profile(like)
-    named = yaml.safe_dump({"name": name}).strip()
-    text, count = re.subn(r"(?m)^name:.*$", lambda _: named, profile_path(like).read_text(encoding="utf-8"), count=1)
-    if not count:
-        raise InputError(f"cannot copy {like}: it has no line that begins with 'name:'")
-    write_text(path, text)
+    write_text(path, template(name, like, path.parent))
     print(f"wrote {path}; edit its numbers and sources, then: hwmodel check {path}")
 
 

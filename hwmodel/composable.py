@@ -31,6 +31,7 @@ class BitComposable:
     rows: Number = number("units", 1, 1e6)
     columns: Number = number("units", 1, 1e6)
     unit_pj_per_cycle: Number = number("pJ/cycle", 0, 1e4)
+    compute_overhead: Number = number("x", 1, 100, default=1)
     unit_um2: Number = number("um2", 0, 1e7, default=0)
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class BitComposable:
         sums = work.output_elements * self.memory.partial_sum_bits * passes
         stored = self.memory.stored(work)
         array = ArrayRun(
-            compute_cycles=compute,
+            compute_cycles=compute * self.compute_overhead,
             compute_pj=compute * self.rows * self.columns * self.unit_pj_per_cycle,
             input_bits=work.groups * work.reduction * work.positions * filter_tiles * stored.input_bits,
             weight_bits=work.weight_elements * stored.weight_bits,  # weights stay in the units while all positions stream past

@@ -35,6 +35,7 @@ class SubWord:
     narrowest_bits: Number = number("bit", 1, 64)
     mac_pj: Number = number("pJ", 0, 1e4)
     energy_exponent: Number = number("power", 0, 4)
+    compute_overhead: Number = number("x", 1, 100, default=1)
     unit_um2: Number = number("um2", 0, 1e7, default=0)
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class SubWord:
         sums = work.output_elements * self.memory.partial_sum_bits
         one = torch.ones_like(passes)
         array = ArrayRun(
-            compute_cycles=work.groups * work.positions * filter_tiles * folds * passes,
+            compute_cycles=work.groups * work.positions * filter_tiles * folds * passes * self.compute_overhead,
             compute_pj=work.macs * passes * self.mac_pj * self.by_width(work, lambda share: share**self.energy_exponent),
             input_bits=work.groups * work.reduction * work.positions * filter_tiles * stored.input_bits,
             weight_bits=work.weight_elements * stored.weight_bits,

@@ -122,7 +122,7 @@ def bit_serial(machine: BitSerial, row: Row) -> Array:
     weight, inputs = weight_steps * n["weight_step_bits"], input_steps * n["input_step_bits"]
     macs = row.groups * row.filters * row.reduction * row.positions
     return Array(
-        cycles=Fraction(row.groups * ceil(row.reduction / n["lanes"]) * passes * steps),
+        cycles=Fraction(row.groups * ceil(row.reduction / n["lanes"]) * passes * steps) * n["compute_overhead"],
         compute_pj=macs * n["bit_product_pj"] * (weight * inputs + n["operand_overhead"] * max(weight, inputs)),
         input_bits=Fraction(row.groups * row.reduction * row.positions * ceil(row.filters / n["filters"])) * stored(row.input_bits, memory),
         weight_bits=Fraction(row.groups * row.reduction * row.filters * ceil(row.positions / n["windows"]))
@@ -141,7 +141,7 @@ def composable(machine: BitComposable, row: Row) -> Array:
     cycles = row.groups * row.positions * filter_tiles * passes
     sums = row.output_elements * memory["partial_sum_bits"] * passes
     return Array(
-        cycles=cycles,
+        cycles=cycles * n["compute_overhead"],
         compute_pj=cycles * n["rows"] * n["columns"] * n["unit_pj_per_cycle"],
         input_bits=Fraction(row.groups * row.reduction * row.positions * filter_tiles) * stored(row.input_bits, memory),
         weight_bits=row.weight_elements * stored(row.weight_bits, memory),
@@ -201,7 +201,7 @@ def subword(machine: SubWord, row: Row) -> Array:
     folds, filter_tiles = ceil(row.reduction * share / n["rows"]), ceil(row.filters / n["columns"])
     sums = row.output_elements * memory["partial_sum_bits"]
     return Array(
-        cycles=Fraction(row.groups * row.positions * filter_tiles * folds * word_passes(n, row)),
+        cycles=Fraction(row.groups * row.positions * filter_tiles * folds * word_passes(n, row)) * n["compute_overhead"],
         compute_pj=macs * word_passes(n, row) * n["mac_pj"] * Fraction(float(share) ** float(n["energy_exponent"])),
         input_bits=row.groups * row.reduction * row.positions * filter_tiles * stored(row.input_bits, memory),
         weight_bits=row.weight_elements * stored(row.weight_bits, memory),

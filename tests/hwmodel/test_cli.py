@@ -205,7 +205,10 @@ def test_a_new_accelerator_is_a_copy_that_is_never_overwritten(hwmodel, tmp_path
     status, out, _ = hwmodel("new-accelerator", "mine", "--like", "loom")
     path = tmp_path / "mine.yaml"
     assert (status, out) == (0, "wrote mine.yaml; edit its numbers and sources, then: hwmodel check mine.yaml\n")
-    assert path.read_text(encoding="utf-8") == available()["loom"].read_text(encoding="utf-8").replace("name: loom", "name: mine")
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n" + available()["loom"].read_text(encoding="utf-8").replace("name: loom", "name: mine"))
+    assert "#   lanes: lanes, 1 to 1e+06\n" in text
+    assert "#   leakage_mw: mW, 0 to 1e+06; 0 when left out\n" in text
     assert hwmodel("check", "mine.yaml")[0] == 0
     path.write_text("edited", encoding="utf-8")
     assert hwmodel("new-accelerator", "mine", "--like", "loom") == (
