@@ -123,9 +123,9 @@ class Memory:
         assert isinstance(buffers, Tensor)
         return {"buffer": buffers, "dram": (traffic["dram_read"] + traffic["dram_write"]) * self.dram_pj_per_bit}
 
-    def dram_cycles(self, traffic: Mapping[str, Tensor]) -> Tensor:
-        """Return the cycles that the DRAM interface is busy."""
-        return (traffic["dram_read"] + traffic["dram_write"]) / self.dram_bits_per_cycle
+    def dram_cycles(self, traffic: Mapping[str, Tensor], exposed_bits: Number = 0.0) -> Tensor:
+        """Return the cycles that the DRAM interface is busy, but for `exposed_bits`."""
+        return (traffic["dram_read"] + traffic["dram_write"] - exposed_bits) / self.dram_bits_per_cycle
 
     def on_chip_cycles(self, traffic: Mapping[str, Tensor]) -> Tensor:
         """Return the cycles that the busiest buffer port is busy."""
@@ -133,8 +133,8 @@ class Memory:
         busiest, all_three = maximum(maximum(ports[0], ports[1]), ports[2]), ports[0] + ports[1] + ports[2]
         return torch.where(float64(self.shared_buffer) > 0, all_three, busiest) / self.on_chip_bits_per_cycle
 
-    def exposed_cycles(self, work: Work) -> Tensor:
-        """Return the cycles of the first fill and the last drain, 0 unless they are exposed."""
+    def exposed_bits(self, work: Work) -> Tensor:
+        """Return the bits of the first fill and the last drain, 0 unless they are exposed."""
         weight_capacity, input_capacity, output_capacity = self.capacity_bits()
         spilled = self.spilled_bits(work)
         drained = work.output_elements * work.output_bits * (1 - self.partial_sums_always_spill * minimum(work.reduction, 1.0)) + spilled
@@ -143,13 +143,14 @@ class Memory:
             + minimum(work.input_elements * work.input_bits, input_capacity)
             + minimum(spilled, output_capacity)
         )
-        return (fill + minimum(drained, output_capacity)) * self.exposes_ends / self.dram_bits_per_cycle
+        return (fill + minimum(drained, output_capacity)) * self.exposes_ends
 
     def execute(self, work: Work, array: ArrayRun, clock_mhz: Number) -> Execution:
         """Return cycles, energy and traffic of every row from what the array does with it. `work` is as stored."""
         traffic = self.traffic(work, array)
-        exposed = self.exposed_cycles(work)
-        on_chip, dram = self.on_chip_cycles(traffic), self.dram_cycles(traffic) - exposed
+        exposed_bits = self.exposed_bits(work)
+        exposed = exposed_bits / self.dram_bits_per_cycle
+        on_chip, dram = self.on_chip_cycles(traffic), self.dram_cycles(traffic, exposed_bits)
         cycles = roofline(array.compute_cycles, on_chip, dram) + exposed
         leakage_pj = cycles * self.leakage_mw / clock_mhz * NANOJOULE
         return Execution(

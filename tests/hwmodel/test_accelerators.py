@@ -29,9 +29,17 @@ from hwmodel.subword import SubWord
 KIB = 8192
 
 
-@pytest.fixture(params=available())
+EFFECTS = {"shared_buffer": 1, "on_chip_bits_per_cycle": 300.0, "exposes_ends": 1, "container_bits": 8, "leakage_mw": 50.0}
+
+
+@pytest.fixture(params=[*available(), *(f"{name} with every effect" for name in ("loom", "bitfusion", "systolic_ws", "envision"))])
 def machine(request: pytest.FixtureRequest) -> Accelerator:
-    return load_accelerator(request.param)
+    """Every profile, and one of each family with all that a profile may leave out."""
+    name, _, effects = request.param.partition(" ")
+    loaded: Any = load_accelerator(name)
+    if effects:
+        loaded = replace(loaded, memory=replace(loaded.memory, **EFFECTS), compute_overhead=1.25)
+    return loaded  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
