@@ -2,8 +2,10 @@
 
 from . import zoo
 from .accelerator import Accelerator, Execution
+from .comparison import Priced, price
 from .compression import Compression, full_precision, uniform
 from .cost import Cost, LayerCost, bops, macs, simulate
+from .efficiency import Efficiency, achieved, area_mm2, peak
 from .errors import InputError
 from .network import ChannelGroup, Coverage, Layer, Network
 from .operators import register
@@ -14,7 +16,7 @@ from .validate import Validation, validate
 from .work import Work, work
 
 __all__ = [
-    "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Execution", "InputError", "Layer", "LayerCost", "Network",
-    "UnsupportedOperator", "Validation", "Work", "available", "bops", "full_precision", "load_accelerator", "macs", "register", "simulate",
+    "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Efficiency", "Execution", "InputError", "Layer", "LayerCost", "Network",
+    "Priced", "UnsupportedOperator", "Validation", "Work", "achieved", "area_mm2", "available", "bops", "full_precision", "load_accelerator", "macs", "peak", "price", "register", "simulate",
     "table", "trace", "uniform", "validate", "work", "zoo",
 ]  # fmt: skip

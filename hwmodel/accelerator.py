@@ -20,7 +20,10 @@ SWITCH = "0 or 1"  # unit of a number that is a switch, and may still be a tenso
 
 
 def number(unit: str, low: float, high: float, default: float | None = None) -> Any:
-    """Declare a field of a family: a hardware number with its unit and its allowed range."""
+    """Declare a field of a family: a hardware number with its unit and its allowed range.
+
+    A default means that the machine lacks what the number describes: no leakage, no limit, no overhead.
+    """
     metadata = {"unit": unit, "low": low, "high": high}
     return field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
 
@@ -38,21 +41,44 @@ def check_numbers(machine: Any) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class Granule:
+    """What one pass of a machine takes at the given widths: less than that is padded, and costs as much.
+
+    **Shapes**: [..., layers]. **Units**: filters, products of one output and positions of one group.
+    """
+
+    filters: Tensor
+    reduction: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Execution:
     """What running the work takes on a machine, per layer.
 
-    **Shapes**: [..., layers]. **Units**: cycles; `energy_pj` by component in pJ; `traffic_bits` by memory level in bits.
+    **Shapes**: [..., layers]. **Units**: cycles; `energy_pj` by component in pJ; `traffic_bits` by memory level in bits, empty
+    where a machine is known by measurement alone; `stored_*` are the widths that one element takes in memory, in bits.
     """
 
     compute_cycles: Tensor
+    on_chip_cycles: Tensor
     dram_cycles: Tensor
+    exposed_cycles: Tensor
     energy_pj: Mapping[str, Tensor]
     traffic_bits: Mapping[str, Tensor]
+    stored_weight_bits: Tensor
+    stored_output_bits: Tensor
+    granule: Granule
 
     @property
     def cycles(self) -> Tensor:
-        """Roofline: the slower of the array and the DRAM interface."""
-        return maximum(self.compute_cycles, self.dram_cycles)
+        """Roofline: the slowest of array, buffers and DRAM interface, and what overlaps with none of them."""
+        return roofline(self.compute_cycles, self.on_chip_cycles, self.dram_cycles) + self.exposed_cycles
+
+
+def roofline(compute: Tensor, on_chip: Tensor, dram: Tensor) -> Tensor:
+    """Return the largest of the three; at a tie the gradient goes to the array, then to the buffers."""
+    return maximum(maximum(compute, on_chip), dram)
 
 
 class Accelerator(Protocol):

@@ -4,15 +4,16 @@ import importlib.metadata
 import re
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.markup import escape
 from rich.table import Table
 
+from .comparison import price
+from .comparison_figure import plot_comparison
 from .compression import Compression, uniform
 from .console import console, human, run
 from .cost import simulate
@@ -22,10 +23,11 @@ from .graph import draw
 from .network import Network
 from .profile import available, load_accelerator, profile_path, read_profile
 from .report import table
+from .template import template
 from .trace import trace
 from .validate import LAYERS, ROWS
 from .validate import validate as run_validation
-from .views import dram_bits, group_table, layer_table, machine_table, numbers_table, to_json, total_table, totals
+from .views import dram_bits, group_table, layer_table, machine_table, numbers_table, peak_table, to_json, total_table, totals
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
@@ -84,6 +86,7 @@ ActivationBits = Annotated[float | None, typer.Option(help="Width of all activat
 InputBits = Annotated[float | None, typer.Option(help="Width of the network's inputs.", show_default="8")]
 FirstLastBits = Annotated[float | None, typer.Option(help="Width of the first and the last layer.")]
 SpecFile = Annotated[Path | None, typer.Option("--compression", help="JSON file of widths by layer and kept channels by group.")]
+Node = Annotated[float | None, typer.Option(help="Scale energies of logic to this technology node in nm; DRAM never.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsHtml = Annotated[bool, typer.Option("--html", help="Print an HTML table.")]
@@ -165,13 +168,14 @@ def simulate_command(
     width: Width = None,
     input_shape: Shape = None,
     by: By = Grouping.layer,
+    node_nm: Node = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
     as_html: AsHtml = False,
 ) -> None:
     """Print what a network costs on an accelerator, by layer and in all."""
     one_format(csv, as_json, as_html)
-    machine, network = load_accelerator(accelerator), read_network(model, num_classes, width, input_shape)
+    machine, network = load_accelerator(accelerator, node_nm=node_nm), read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
     cost = simulate(network, chosen, machine)
     frame = table(cost) if by is Grouping.layer else getattr(cost, f"by_{by.value}")().reset_index()
@@ -185,7 +189,8 @@ def simulate_command(
         screen, title = console(), f"{model} on {machine.name}"
         screen.print(layer_table(frame, title, screen.width) if by is Grouping.layer else group_table(frame, title))
         screen.print()
-        screen.print(total_table(cost))
+        (priced,) = price(network, chosen, [accelerator], node_nm)
+        screen.print(total_table(cost, priced.energy_band_pj))
 
 
 @app.command()
@@ -246,25 +251,30 @@ def compare(
     num_classes: Classes = None,
     width: Width = None,
     input_shape: Shape = None,
+    node_nm: Node = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG or SVG file to draw the comparison in.")] = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what one network costs on several accelerators."""
+    """Print what one network costs on several accelerators: time, energy with its band, and what they are bound by."""
     one_format(csv, as_json)
-    loaded, network = [load_accelerator(name) for name in accelerator], read_network(model, num_classes, width, input_shape)
+    for name in accelerator:
+        load_accelerator(name, node_nm=node_nm)  # refuse what is wrong before the network is traced
+    network = read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
-    rows: list[dict[str, Any]] = []
-    for machine in loaded:
-        cost = simulate(network, chosen, machine)
-        rows.append({"accelerator": machine.name, **totals(cost), "dram_bits": dram_bits(cost).item()})
+    priced = price(network, chosen, accelerator, node_nm)
+    rows = [
+        {"accelerator": each.machine.name, **totals(each.cost), "dram_bits": dram_bits(each.cost).item(), **each.row()} for each in priced
+    ]
+    heading = f"{model}, {human(rows[0]['macs'], 'MAC')}, {rows[0]['bops_percent']:.4g} % of the 32-bit BOPs"
+    if plot is not None:
+        plot_comparison(priced, heading, plot)
     if csv:
         print(pd.DataFrame(rows).to_csv(index=False), end="")
     elif as_json:
         print(to_json(rows))
     else:
-        console().print(
-            machine_table(rows, f"{model}, {human(rows[0]['macs'], 'MAC')}, {rows[0]['bops_percent']:.4g} % of the 32-bit BOPs")
-        )
+        console().print(machine_table(rows, heading))
 
 
 @app.command()
@@ -302,6 +312,7 @@ def check(profile: Named) -> None:
     machine, content, path = load_accelerator(profile), read_profile(profile), profile_path(profile)
     screen = console()
     screen.print(numbers_table(content))
+    screen.print(peak_table(machine))
     screen.print(f"OK: {machine.name}, a {content.family} machine, from {path}", markup=False)
 
 
@@ -311,7 +322,7 @@ def new_accelerator(
     like: Annotated[str, typer.Option(help="Profile to copy.", autocompletion=machines)],
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="NAME.yaml")] = None,
 ) -> None:
-    """Copy a profile under a new name, to be edited."""
+    """Copy a profile under a new name, with all that may stand in it as comments, to be edited."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise InputError(f"name {name!r} is not allowed; it must be letters, digits, _ and -, beginning with a letter")
     path = Path(f"{name}.yaml") if out is None else out
@@ -321,12 +332,7 @@ def new_accelerator(
         raise InputError(f"{path} exists and is not overwritten; give another --out")
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-    read_profile(like)
-    named = yaml.safe_dump({"name": name}).strip()
-    text, count = re.subn(r"(?m)^name:.*$", lambda _: named, profile_path(like).read_text(encoding="utf-8"), count=1)
-    if not count:
-        raise InputError(f"cannot copy {like}: it has no line that begins with 'name:'")
-    write_text(path, text)
+    write_text(path, template(name, like, path.parent))
     print(f"wrote {path}; edit its numbers and sources, then: hwmodel check {path}")
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accelerator import Execution, check_numbers, number
-from .memory import ArrayReads, Memory
-from .numeric import Number, round_up_to, tiles
+from .accelerator import Execution, Granule, check_numbers, number
+from .memory import ArrayRun, Memory
+from .numeric import Number, float64, round_up_to, tiles
 from .work import Work
 
 WHOLE_UNIT_BITS = 8.0
@@ -31,9 +31,16 @@ class BitComposable:
     rows: Number = number("units", 1, 1e6)
     columns: Number = number("units", 1, 1e6)
     unit_pj_per_cycle: Number = number("pJ/cycle", 0, 1e4)
+    compute_overhead: Number = number("x", 1, 100, default=1)
+    unit_um2: Number = number("um2", 0, 1e7, default=0)
 
     def __post_init__(self) -> None:
         check_numbers(self)
+
+    @property
+    def array_mm2(self) -> Tensor:
+        """Area of the array, 0 when the profile does not give it."""
+        return float64(self.rows) * self.columns * self.unit_um2 * 1e-6
 
     def units_per_product(self, work: Work) -> Tensor:
         """Return unit cycles that one multiplication takes: 1/16 at 2 x 2 bits, 1 at 8 x 8, 4 at 16 x 16."""
@@ -49,22 +56,26 @@ class BitComposable:
         share, repeats = units.where(shared, torch.ones_like(units)), torch.ones_like(units).where(shared, units)
         return work.kernel * tiles(work.reduction / work.kernel * share, self.rows) * repeats
 
+    def granule(self, work: Work) -> Granule:
+        """Return what one pass takes: `rows x (8/a)(8/w)` input channels of each kernel position, `columns` filters."""
+        fused = 1 / self.units_per_product(work).clamp(max=1)
+        one = torch.ones_like(work.positions)
+        return Granule(filters=float64(self.columns) * one, reduction=work.kernel * self.rows * fused, positions=one)
+
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row. The whole array is clocked in every compute cycle."""
         passes = self.reduction_passes(work)
         filter_tiles = tiles(work.filters, self.columns)
         compute = work.groups * work.positions * filter_tiles * passes
         sums = work.output_elements * self.memory.partial_sum_bits * passes
-        array = ArrayReads(
-            input_bits=work.groups * work.reduction * work.positions * filter_tiles * work.input_bits,
-            weight_bits=work.weight_elements * work.weight_bits,  # weights stay in the units while all positions stream past
+        stored = self.memory.stored(work)
+        array = ArrayRun(
+            compute_cycles=compute * self.compute_overhead,
+            compute_pj=compute * self.rows * self.columns * self.unit_pj_per_cycle,
+            input_bits=work.groups * work.reduction * work.positions * filter_tiles * stored.input_bits,
+            weight_bits=work.weight_elements * stored.weight_bits,  # weights stay in the units while all positions stream past
             output_read_bits=sums,
             output_write_bits=sums,
+            granule=self.granule(work),
         )
-        traffic = self.memory.traffic(work, array)
-        return Execution(
-            compute_cycles=compute,
-            dram_cycles=self.memory.dram_cycles(traffic),
-            energy_pj={"compute": compute * self.rows * self.columns * self.unit_pj_per_cycle, **self.memory.energy_pj(traffic)},
-            traffic_bits=traffic,
-        )
+        return self.memory.execute(stored, array, self.clock_mhz)

@@ -9,35 +9,54 @@ weights and 8-bit inputs 9,437,184 BOPs.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from .accelerator import Accelerator, Execution
+from .accelerator import Accelerator, Execution, Granule
 from .breakdown import module_totals
 from .compression import Compression
 from .errors import InputError
 from .network import Network
-from .numeric import Number, float64, minimum
+from .numeric import Number, float64, minimum, tiles
 from .work import Work, stored_weights, work
 
 CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
+GRANULE = ("filters", "reduction", "positions")
 
 
 @dataclass(frozen=True, eq=False)
 class LayerCost:
-    """Costs per layer. **Shapes**: [..., layers], float64. Units are in the names; `energy_pj` by component, `traffic_bits` by level."""
+    """Costs per layer. **Shapes**: [..., layers], float64. Units are in the names; `energy_pj` by component, `traffic_bits` by level.
+
+    `granule_channels` and `wasted_channels` are of the `input` and of the `output`: the channels of one group that a pass of the
+    machine takes at the layer's widths, and those it pads in all groups. A depthwise layer has one input channel a group, so it
+    wastes the rest of the granule in each. `utilization` is the share of products that are not padding. 0 where nothing computes.
+    """
 
     macs: Tensor
     bops: Tensor
     cycles: Tensor
     compute_cycles: Tensor
+    on_chip_cycles: Tensor
     dram_cycles: Tensor
+    exposed_cycles: Tensor
     energy_pj: Mapping[str, Tensor]
     traffic_bits: Mapping[str, Tensor]
     weight_bits: Tensor
     activation_bits: Tensor
+    granule_channels: Mapping[str, Tensor]
+    wasted_channels: Mapping[str, Tensor]
+    utilization: Tensor
+
+    @property
+    def dram_bits(self) -> Tensor:
+        """Bits that pass DRAM; NaN on a machine that is known by measurement alone."""
+        if not self.traffic_bits:
+            return torch.full_like(self.macs, torch.nan)
+        return self.traffic_bits["dram_read"] + self.traffic_bits["dram_write"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,13 +199,34 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
         bops=seen.bops,
         cycles=run.cycles,
         compute_cycles=run.compute_cycles,
+        on_chip_cycles=run.on_chip_cycles,
         dram_cycles=run.dram_cycles,
+        exposed_cycles=run.exposed_cycles,
         energy_pj=run.energy_pj,
         traffic_bits=run.traffic_bits,
-        weight_bits=stored_weights(network, seen) * seen.weight_bits,
-        activation_bits=seen.output_elements * seen.output_bits,
+        weight_bits=stored_weights(network, seen) * run.stored_weight_bits,
+        activation_bits=seen.output_elements * run.stored_output_bits,
+        **_padding(seen, run.granule),
     )
     return Cost(network, compression, seen, per_layer, machine.name, machine.clock_mhz)
+
+
+def _padding(seen: Work, granule: Granule) -> dict[str, Any]:
+    """Return granule, wasted channels and utilization: a report, so without gradient."""
+    computes = (seen.macs > 0).double()
+    sizes = {name: (getattr(seen, name).detach(), float64(getattr(granule, name)).detach()) for name in GRANULE}
+    padded = {name: tiles(extent, size) * size for name, (extent, size) in sizes.items()}
+    useful, paid = (torch.stack(torch.broadcast_tensors(*each)).prod(0) for each in ([x for x, _ in sizes.values()], padded.values()))
+    groups = seen.groups.detach() * computes
+    per_position = computes / seen.kernel
+    return {
+        "granule_channels": {"input": granule.reduction.detach() * per_position, "output": granule.filters.detach() * computes},
+        "wasted_channels": {
+            "input": (padded["reduction"] - sizes["reduction"][0]) * groups * per_position,
+            "output": (padded["filters"] - sizes["filters"][0]) * groups,
+        },
+        "utilization": computes * useful / paid.clamp(min=1),
+    }
 
 
 def _chunks(compression: Compression) -> Iterator[Compression]:

@@ -5,28 +5,41 @@ keep a tile of weights and stream all inputs past it, or keep a tile of inputs a
 reduction is never split, so outputs are written once at the width of the next layer. Machines that fill and drain partial
 sums all the same (`partial_sums_always_spill = 1`, the published BitFusion simulator) pay `2 x partial_sum_bits` an output.
 
-Known limits: the halo of overlapping input tiles is not counted, and DRAM latency is hidden.
+`cycles = max(array, buffer ports, DRAM interface) + exposed`. With `exposes_ends = 1` the first fill and the last drain of the
+buffers overlap with nothing, as in that simulator. Split buffers have a port each, one shared buffer (`shared_buffer = 1`) has
+one port, and whichever operand is kept may fill all of it. Widths are stored packed, or in containers of `container_bits`
+and their doubles.
+
+Known limits: the halo of overlapping input tiles is not counted, DRAM latency is hidden, operands of fused element-wise
+operators are charged at their raw width.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from .accelerator import SWITCH, check_numbers, number
-from .numeric import Number, at_least_one, minimum, tiles
+from .accelerator import SWITCH, Execution, Granule, check_numbers, number, roofline
+from .numeric import Number, at_least_one, container, float64, maximum, minimum, tiles
 from .work import Work
 
 KIBIBYTE = 8192  # bits
+UNLIMITED = 1e12  # bit/cycle: no port of a chip comes near
+NANOJOULE = 1e3  # pJ: one mW at one MHz is one nJ a cycle
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayReads:
-    """What the array moves between itself and the buffers, per layer, in bits: reads of both operands, reads and writes of outputs."""
+class ArrayRun:
+    """What the array does, per layer: cycles, energy, its granule, and the bits it moves from and to the buffers."""
 
+    compute_cycles: Tensor
+    compute_pj: Tensor
     input_bits: Tensor
     weight_bits: Tensor
     output_read_bits: Tensor
     output_write_bits: Tensor
+    granule: Granule
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,29 +60,50 @@ class Memory:
     input_write_pj_per_bit: Number = number("pJ/bit", 0, 1e3)
     output_read_pj_per_bit: Number = number("pJ/bit", 0, 1e3)
     output_write_pj_per_bit: Number = number("pJ/bit", 0, 1e3)
+    shared_buffer: Number = number(SWITCH, 0, 1, default=0)
+    on_chip_bits_per_cycle: Number = number("bit/cycle", 1e-3, UNLIMITED, default=UNLIMITED)
+    exposes_ends: Number = number(SWITCH, 0, 1, default=0)
+    container_bits: Number = number("bit", 0, 64, default=0)
+    leakage_mw: Number = number("mW", 0, 1e6, default=0)
+    buffer_mm2: Number = number("mm2", 0, 1e4, default=0)
 
     def __post_init__(self) -> None:
         check_numbers(self)
+
+    def stored(self, work: Work) -> Work:
+        """Return the work with every operand as wide as its container."""
+        widths = {name: container(getattr(work, name), self.container_bits) for name in ("input_bits", "weight_bits", "output_bits")}
+        return replace(work, **widths)
+
+    def capacity_bits(self) -> tuple[Number, Number, Number]:
+        """Return what a tile of weights, inputs and outputs may fill: its own buffer or the shared one, over the copies."""
+        sizes = self.weight_buffer_kib, self.input_buffer_kib, self.output_buffer_kib
+        whole = sum(sizes)
+        weights, inputs, outputs = ((size + (whole - size) * self.shared_buffer) * KIBIBYTE / self.buffer_copies for size in sizes)
+        return weights, inputs, outputs
 
     def operand_traffic(self, work: Work) -> tuple[Tensor, Tensor]:
         """Return the DRAM reads of the inputs and of the second operand, in bits."""
         inputs, weights = work.input_elements * work.input_bits, work.weight_elements * work.weight_bits
         once = weights / work.steps
-        weight_tiles = at_least_one(tiles(once, self.weight_buffer_kib * KIBIBYTE / self.buffer_copies))
+        weight_capacity, input_capacity, _ = self.capacity_bits()
+        weight_tiles, input_tiles = at_least_one(tiles(once, weight_capacity)), at_least_one(tiles(inputs, input_capacity))
         weights = once.where(weight_tiles <= 1, weights)  # weights that fit stay for all steps of a recurrence
-        input_tiles = at_least_one(tiles(inputs, self.input_buffer_kib * KIBIBYTE / self.buffer_copies))
         more_inputs, more_weights = inputs * weight_tiles, weights * input_tiles
         keep_weights = more_inputs + weights <= inputs + more_weights
         return more_inputs.where(keep_weights, inputs), weights.where(keep_weights, more_weights)
 
-    def traffic(self, work: Work, array: ArrayReads) -> dict[str, Tensor]:
+    def spilled_bits(self, work: Work) -> Tensor:
+        """Return the partial sums that are read from DRAM and written back whether or not the reduction is split."""
+        is_product = minimum(work.reduction, 1.0)  # rows that do not multiply have no partial sums
+        return work.output_elements * self.partial_sum_bits * self.partial_sums_always_spill * is_product
+
+    def traffic(self, work: Work, array: ArrayRun) -> dict[str, Tensor]:
         """Return the bits moved, per layer: `<memory>_read` and `<memory>_write`."""
         inputs, weights = self.operand_traffic(work)
-        spill = self.partial_sums_always_spill
-        sums = work.output_elements * self.partial_sum_bits
-        is_product = minimum(work.reduction, 1.0)  # rows that do not multiply have no partial sums
-        spilled = sums * spill * is_product
-        outputs = work.output_elements * work.output_bits * (1 - spill * is_product) + spilled
+        spilled = self.spilled_bits(work)
+        is_spilled = self.partial_sums_always_spill * minimum(work.reduction, 1.0)
+        outputs = work.output_elements * work.output_bits * (1 - is_spilled) + spilled
         return {
             "dram_read": inputs + weights + work.fused_read_bits + spilled,
             "dram_write": outputs,
@@ -81,7 +115,7 @@ class Memory:
             "output_buffer_write": array.output_write_bits + spilled,
         }
 
-    def energy_pj(self, traffic: dict[str, Tensor]) -> dict[str, Tensor]:
+    def energy_pj(self, traffic: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the energy of the traffic by component, in pJ."""
         buffers = sum(
             traffic[f"{tensor}_buffer_{way}"] * getattr(self, f"{tensor}_{way}_pj_per_bit")
@@ -91,6 +125,44 @@ class Memory:
         assert isinstance(buffers, Tensor)
         return {"buffer": buffers, "dram": (traffic["dram_read"] + traffic["dram_write"]) * self.dram_pj_per_bit}
 
-    def dram_cycles(self, traffic: dict[str, Tensor]) -> Tensor:
-        """Return the cycles that the DRAM interface is busy."""
-        return (traffic["dram_read"] + traffic["dram_write"]) / self.dram_bits_per_cycle
+    def dram_cycles(self, traffic: Mapping[str, Tensor], exposed_bits: Number = 0.0) -> Tensor:
+        """Return the cycles that the DRAM interface is busy, but for `exposed_bits`."""
+        return (traffic["dram_read"] + traffic["dram_write"] - exposed_bits) / self.dram_bits_per_cycle
+
+    def on_chip_cycles(self, traffic: Mapping[str, Tensor]) -> Tensor:
+        """Return the cycles that the busiest buffer port is busy."""
+        ports = [traffic[f"{tensor}_buffer_read"] + traffic[f"{tensor}_buffer_write"] for tensor in ("weight", "input", "output")]
+        busiest, all_three = maximum(maximum(ports[0], ports[1]), ports[2]), ports[0] + ports[1] + ports[2]
+        return torch.where(float64(self.shared_buffer) > 0, all_three, busiest) / self.on_chip_bits_per_cycle
+
+    def exposed_bits(self, work: Work) -> Tensor:
+        """Return the bits of the first fill and the last drain, 0 unless they are exposed."""
+        weight_capacity, input_capacity, output_capacity = self.capacity_bits()
+        spilled = self.spilled_bits(work)
+        drained = work.output_elements * work.output_bits * (1 - self.partial_sums_always_spill * minimum(work.reduction, 1.0)) + spilled
+        fill = (
+            minimum(work.weight_elements * work.weight_bits, weight_capacity)
+            + minimum(work.input_elements * work.input_bits, input_capacity)
+            + minimum(spilled, output_capacity)
+        )
+        return (fill + minimum(drained, output_capacity)) * self.exposes_ends
+
+    def execute(self, work: Work, array: ArrayRun, clock_mhz: Number) -> Execution:
+        """Return cycles, energy and traffic of every row from what the array does with it. `work` is as stored."""
+        traffic = self.traffic(work, array)
+        exposed_bits = self.exposed_bits(work)
+        exposed = exposed_bits / self.dram_bits_per_cycle
+        on_chip, dram = self.on_chip_cycles(traffic), self.dram_cycles(traffic, exposed_bits)
+        cycles = roofline(array.compute_cycles, on_chip, dram) + exposed
+        leakage_pj = cycles * self.leakage_mw / clock_mhz * NANOJOULE
+        return Execution(
+            compute_cycles=array.compute_cycles,
+            on_chip_cycles=on_chip,
+            dram_cycles=dram,
+            exposed_cycles=exposed,
+            energy_pj={"compute": array.compute_pj, **self.energy_pj(traffic), "leakage": leakage_pj},
+            traffic_bits=traffic,
+            stored_weight_bits=work.weight_bits,
+            stored_output_bits=work.output_bits,
+            granule=array.granule,
+        )

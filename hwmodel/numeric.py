@@ -4,6 +4,8 @@ All costs are float64 tensors: integers are exact up to 2^53. A plain straight-t
 that shrinking an extent inside its only tile saves cycles. `tiles` is therefore flat there.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -63,3 +65,47 @@ def round_up_to(bits: Tensor, widths: Tensor) -> Tensor:
         raise ValueError(f"a width of {exact.max():g} bits exceeds the widest that the hardware has, {widths[-1]:g}")
     chosen = widths[index]
     return torch.where(bits > widths[0], through(chosen, bits), chosen)
+
+
+def container(bits: Tensor, smallest: Number) -> Tensor:
+    """Return the width that `bits` take in containers of `smallest` bits, twice that, four times that, …; raw where it is 0.
+
+    Gradient: 1 beyond the smallest container (the difference over one container), 0 inside it.
+    """
+    size = float64(smallest)
+    if not bool((size > 0).any()):
+        return bits
+    mantissa, power = torch.frexp(bits.detach() / size.detach().clamp(min=1e-300))
+    doublings = (power - (mantissa == 0.5).to(power.dtype)).clamp(min=0).double()
+    held = torch.where(doublings > 0, through(size * 2.0**doublings, bits), size)
+    return torch.where(size > 0, held, bits)
+
+
+def staircase(bits: Tensor, widths: Sequence[Number], values: Sequence[Tensor]) -> Tensor:
+    """Return the value of the narrowest of the ascending `widths` that holds `bits`, the last one beyond them.
+
+    Gradient: between two steps the difference over the lower one; a step is as wide as its value lasts. 0 on the first step and
+    beyond the last width.
+    """
+    value = values[-1] * torch.ones_like(bits)
+    slope = torch.zeros_like(value)
+    steps = list(zip(widths, values, _slopes(widths, values), strict=True))
+    for width, held, rise in reversed(steps):
+        inside = bits <= width
+        value, slope = torch.where(inside, held, value), torch.where(inside, rise, slope)
+    return value + slope * (bits - bits.detach())
+
+
+def _slopes(widths: Sequence[Number], values: Sequence[Tensor]) -> list[Tensor]:
+    """Return the difference of each step to the one below over the step's width; equal neighbours are one step."""
+    known = [float64(value).detach() for value in values]
+    ends = [float64(widths[-1])]
+    for i in reversed(range(len(widths) - 1)):
+        ends.insert(0, torch.where(known[i] == known[i + 1], ends[0], widths[i]))
+    start, below = float64(-torch.inf), known[0]
+    slopes = [torch.zeros_like(known[0])]
+    for i in range(1, len(widths)):
+        rises = known[i] != known[i - 1]
+        start, below = torch.where(rises, widths[i - 1], start), torch.where(rises, known[i - 1], below)
+        slopes.append((known[i] - below) / (ends[i] - start))
+    return slopes

@@ -8,26 +8,43 @@ A profile names its family and fills the family's numbers:
     numbers: {clock_mhz: {value: 980, unit: MHz, source: "…", confidence: assumption}, …}
     memory:  {weight_buffer_kib: {…}, …}
 
-The families declare unit and range of each number; this file only checks and fills. Every mistake is one line with file, line,
-key, value and what is allowed.
+or it says `include: loom` instead of `family` and gives only what differs. A number may carry `low` and `high` with a
+`band_source`, where sources disagree. The families declare unit and range of each number; this file only checks and fills. Every
+mistake is one line with file, line, key, value and what is allowed.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .accelerator import SWITCH, Accelerator
+from .bit_parallel import BitParallel
 from .bit_serial import BitSerial
 from .composable import BitComposable
 from .errors import InputError, nearest
+from .measured import Measured
 from .memory import Memory
+from .numeric import Number
+from .profile_file import ProfileFile
+from .row_stationary import RowStationary
+from .subword import SubWord
+from .technology import area_scale, energy_scale
 
-FAMILIES: dict[str, type] = {"bit_serial": BitSerial, "bit_composable": BitComposable}
+FAMILIES: dict[str, type] = {
+    "bit_parallel": BitParallel,
+    "row_stationary": RowStationary,
+    "subword": SubWord,
+    "bit_serial": BitSerial,
+    "bit_composable": BitComposable,
+    "measured": Measured,
+}
 PROFILES = Path(__file__).resolve().parent.parent / "accelerators"
+SCALES = {"pJ": energy_scale, "pJ/bit": energy_scale, "pJ/cycle": energy_scale, "um2": area_scale, "mm2": area_scale}
+NEVER_SCALED = "dram_"  # another technology
 
 
 class Quantity(BaseModel):
@@ -39,17 +56,36 @@ class Quantity(BaseModel):
     source: str = Field(min_length=1)
     confidence: Literal["read in source", "secondary", "derived", "assumption"]
     node_nm: float | None = Field(default=None, gt=0)
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    band_source: str | None = Field(default=None, min_length=1)
+
+    @property
+    def band(self) -> tuple[float, float, float]:
+        """Low, nominal and high; the nominal value where nothing else is known."""
+        return (self.value if self.low is None else self.low, self.value, self.value if self.high is None else self.high)
 
 
 class Profile(BaseModel):
-    """A profile as written; `load_accelerator` turns it into a machine."""
+    """A profile, what it includes filled in; `load_accelerator` turns it into a machine."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     name: str = Field(min_length=1)
     family: str
     description: str = Field(min_length=1)
     numbers: dict[str, Quantity]
-    memory: dict[str, Quantity]
+    memory: dict[str, Quantity] = {}
+
+
+class Variant(BaseModel):
+    """A profile that gives what differs from the one it includes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    include: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    numbers: dict[str, Quantity] = {}
+    memory: dict[str, Quantity] = {}
 
 
 def available() -> dict[str, Path]:
@@ -72,103 +108,105 @@ def profile_path(name: str) -> Path:
 
 def read_profile(name: str) -> Profile:
     """Return a profile by name or path, checked against its family's numbers, units and ranges."""
-    path = profile_path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}:1: not valid YAML: byte {error.start} is not UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {problem}") from error
-    if tree is None or not isinstance(content, dict):
-        raise InputError(f"{path}:1: a profile is a mapping with the keys {', '.join(Profile.model_fields)}")
-    _check_no_key_twice(path, tree)
-    try:
-        profile = Profile.model_validate(content)
-    except ValidationError as error:
-        raise InputError(_first_problem(path, tree, error)) from error
-    if profile.family not in FAMILIES:
-        raise InputError(
-            f"{path}:{_line(tree, ('family',))}: family {profile.family!r} is unknown"
-            f"{nearest(profile.family, FAMILIES)}; known are {', '.join(FAMILIES)}"
-        )
-    for section, given, family in (("numbers", profile.numbers, FAMILIES[profile.family]), ("memory", profile.memory, Memory)):
-        _check_section(path, tree, section, given, family)
-    return profile
+    return _read(profile_path(name), ())
 
 
-def load_accelerator(name: str) -> Accelerator:
+def load_accelerator(name: str, *, band: bool = False, node_nm: float | None = None) -> Accelerator:
     """Return the machine of a profile: a name in `accelerators/` or the path of a YAML file.
+
+    With `band` every number that has a low and a high becomes a column [low, nominal, high], so costs get a leading axis of 3.
+    With `node_nm` energies and areas whose own node is known are scaled to that node, never those of DRAM.
 
     **Errors**: InputError names file, line, key, value and allowed range.
     """
     profile = read_profile(name)
-    memory = Memory(**{key: quantity.value for key, quantity in profile.memory.items()})
-    numbers = {key: quantity.value for key, quantity in profile.numbers.items()}
-    machine: Accelerator = FAMILIES[profile.family](name=profile.name, memory=memory, **numbers)
+
+    def numbers(section: Mapping[str, Quantity]) -> dict[str, Number]:
+        return {key: _number(key, quantity, band, node_nm) for key, quantity in section.items()}
+
+    family = FAMILIES[profile.family]
+    memory = {"memory": Memory(**numbers(profile.memory))} if _has_memory(family) else {}
+    machine: Accelerator = family(name=profile.name, **memory, **numbers(profile.numbers))
     return machine
 
 
-def _specifications(family: type) -> dict[str, Mapping[str, Any]]:
-    return {spec.name: spec.metadata for spec in fields(family) if "unit" in spec.metadata}
+def _number(key: str, quantity: Quantity, band: bool, node_nm: float | None) -> Number:
+    scale = 1.0
+    if node_nm is not None and quantity.node_nm is not None and quantity.unit in SCALES and not key.startswith(NEVER_SCALED):
+        scale = SCALES[quantity.unit](quantity.node_nm, node_nm)
+    if band and len(set(quantity.band)) > 1:
+        return torch.tensor(quantity.band, dtype=torch.float64)[:, None] * scale
+    return quantity.value * scale
 
 
-def _check_no_key_twice(path: Path, node: yaml.Node) -> None:
-    """YAML lets a later key win over an earlier one in silence; a profile must not."""
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                raise InputError(f"{path}:{line}: the key {key.value} stands twice, first in line {seen[key.value]}; keep one")
-            seen[key.value] = line
-            _check_no_key_twice(path, value)
+def _read(path: Path, including: tuple[Path, ...]) -> Profile:
+    file = ProfileFile.read(path, tuple(Profile.model_fields))
+    model: type[Profile] | type[Variant] = Variant if "include" in file.content else Profile
+    try:
+        given = model.model_validate(file.content)
+    except ValidationError as error:
+        raise file.problem(error, tuple(model.model_fields), tuple(Quantity.model_fields)) from error
+    profile = given if isinstance(given, Profile) else _fill(file, given, (*including, path.resolve()))
+    if profile.family not in FAMILIES:
+        raise InputError(
+            f"{file.at('family')}: family {profile.family!r} is unknown{nearest(profile.family, FAMILIES)}; known are {', '.join(FAMILIES)}"
+        )
+    family = FAMILIES[profile.family]
+    _check_section(file, "numbers", profile.numbers, family)
+    if _has_memory(family):
+        _check_section(file, "memory", profile.memory, Memory)
+    elif profile.memory:
+        raise InputError(f"{file.at('memory')}: memory: a {profile.family} machine has none; delete the section")
+    return profile
 
 
-def _check_section(path: Path, tree: yaml.Node, section: str, given: Mapping[str, Quantity], family: type) -> None:
-    wanted = _specifications(family)
+def _fill(file: ProfileFile, variant: Variant, including: tuple[Path, ...]) -> Profile:
+    beside = file.path.parent / variant.include
+    is_path = Path(variant.include).suffix in (".yaml", ".yml")
+    try:
+        path = profile_path(str(beside) if is_path else variant.include)
+    except InputError as error:
+        raise InputError(f"{file.at('include')}: include: {error}") from error
+    if path.resolve() in including:
+        chain = " includes ".join(each.name for each in (*including, path))
+        raise InputError(f"{file.at('include')}: include: profiles include each other: {chain}; delete one include")
+    base = _read(path, including)
+    return Profile(
+        name=variant.name,
+        family=base.family,
+        description=variant.description,
+        numbers={**base.numbers, **variant.numbers},
+        memory={**base.memory, **variant.memory},
+    )
+
+
+def _has_memory(family: type) -> bool:
+    return any(spec.name == "memory" for spec in fields(family))
+
+
+def _check_section(file: ProfileFile, section: str, given: Mapping[str, Quantity], family: type) -> None:
+    wanted: dict[str, Mapping[str, Any]] = {spec.name: spec.metadata for spec in fields(family) if "unit" in spec.metadata}
     for key, quantity in given.items():
-        at = f"{path}:{_line(tree, (section, key))}: {section}.{key}"
+        at = f"{file.at(section, key)}: {section}.{key}"
         if key not in wanted:
             raise InputError(f"{at}: unknown key{nearest(key, wanted)}; known are {', '.join(wanted)}")
         spec = wanted[key]
         if quantity.unit != spec["unit"]:
             raise InputError(f"{at}: unit is {quantity.unit!r}; it must be {spec['unit']!r}")
-        if not spec["low"] <= quantity.value <= spec["high"]:
-            raise InputError(
-                f"{at}: value is {quantity.value:g} {quantity.unit}; the range is {spec['low']:g} to {spec['high']:g} {quantity.unit}"
-            )
+        for name, value in (("value", quantity.value), ("low", quantity.band[0]), ("high", quantity.band[2])):
+            if not spec["low"] <= value <= spec["high"]:
+                raise InputError(
+                    f"{at}: {name} is {value:g} {quantity.unit}; the range is {spec['low']:g} to {spec['high']:g} {quantity.unit}"
+                )
         if quantity.unit == SWITCH and quantity.value not in (0, 1):
             raise InputError(f"{at}: value is {quantity.value:g}; it must be 0 or 1")
-    missing = [key for key in wanted if key not in given]
+        low, value, high = quantity.band
+        if not low <= value <= high:
+            raise InputError(f"{at}: the band is {low:g} to {high:g} {quantity.unit}; it must hold the value, {value:g}")
+        if low != high and quantity.band_source is None:
+            raise InputError(f"{at}: low and high need a band_source: say which source disagrees")
+    optional = {spec.name for spec in fields(family) if spec.default is not MISSING}
+    missing = [key for key in wanted if key not in given and key not in optional]
     if missing:
         unit = wanted[missing[0]]["unit"]
-        raise InputError(f"{path}:{_line(tree, (section,))}: {section}.{missing[0]} is missing; give it in {unit}")
-
-
-def _first_problem(path: Path, tree: yaml.Node, error: ValidationError) -> str:
-    problems = error.errors()
-    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])  # a misspelt key is also a missing one
-    where = tuple(str(part) for part in problem["loc"])
-    at = f"{path}:{_line(tree, where)}: {'.'.join(where)}"
-    known = Profile.model_fields if len(where) == 1 else Quantity.model_fields
-    if problem["type"] == "extra_forbidden":
-        return f"{at}: unknown key{nearest(where[-1], known)}; known are {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"{at} is missing"
-    return f"{at}: value is {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def _line(tree: yaml.Node, where: tuple[str, ...]) -> int:
-    """Return the line of the deepest key of a path that the file has."""
-    line, node = 1, tree
-    for part in where:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((key, value) for key, value in pairs if key.value == part), None)
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
+        raise InputError(f"{file.at(section)}: {section}.{missing[0]} is missing; give it in {unit}")

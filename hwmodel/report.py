@@ -1,16 +1,20 @@
 """Tables of a cost: pandas for programs, one row per layer."""
 
 import pandas as pd
+import torch
 from torch import Tensor
 
-from .cost import Cost
+from .cost import Cost, LayerCost
 from .errors import InputError
+
+BOUNDS = ("compute", "on_chip", "dram", "measured")
 
 
 def table(cost: Cost) -> pd.DataFrame:
     """Return one row per layer: geometry after compression, widths, and where cycles and energy go.
 
-    **Units**: in the column names; `bound` says what limits the layer: `compute`, `dram`, or `none` when it costs nothing.
+    **Units**: in the column names; `bound` says what limits the layer: `compute`, `on_chip`, `dram`, `none` when it costs
+    nothing, or `measured` on a device whose parts are not known. Granules are the channels of a group that one pass takes at the layer's widths; wasted channels are its padding.
     **Errors**: InputError for a batch of configurations: index one first.
     """
     if cost.per_layer.cycles.dim() > 1:
@@ -34,9 +38,21 @@ def table(cost: Cost) -> pd.DataFrame:
     add("cycles", layer.cycles)
     for component, energy in layer.energy_pj.items():
         add(f"{component}_pj", energy)
-    add("dram_bits", layer.traffic_bits["dram_read"] + layer.traffic_bits["dram_write"])
+    add("dram_bits", layer.dram_bits)
     add("stored_weight_bits", layer.weight_bits)
     add("activation_footprint_bits", layer.activation_bits)
-    compute, dram = layer.compute_cycles.tolist(), layer.dram_cycles.tolist()
-    frame["bound"] = ["none" if not max(c, d) else "compute" if c >= d else "dram" for c, d in zip(compute, dram, strict=True)]
+    for side in ("input", "output"):
+        add(f"{side}_granule", layer.granule_channels[side])
+        add(f"wasted_{side}_channels", layer.wasted_channels[side])
+    add("utilization", layer.utilization)
+    frame["bound"] = bounds(layer)
     return frame
+
+
+def bounds(layer: LayerCost) -> list[str]:
+    """Return what limits each layer; at a tie the array, then the buffers. `measured`: the parts of the time are not known."""
+    if not layer.traffic_bits:
+        return ["measured" if cycles else "none" for cycles in layer.cycles.tolist()]
+    busy = torch.stack(torch.broadcast_tensors(layer.compute_cycles, layer.on_chip_cycles, layer.dram_cycles)).detach()
+    slowest = [max(range(3), key=column.__getitem__) for column in busy.T.tolist()]
+    return [BOUNDS[i] if cycles else "none" for i, cycles in zip(slowest, layer.cycles.expand(busy.shape[1:]).tolist(), strict=True)]

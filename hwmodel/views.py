@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from .accelerator import Accelerator
 from .compression import full_precision
 from .console import columns, human
 from .cost import Cost, bops
-from .profile import Profile
+from .efficiency import area_mm2, peak
+from .profile import Profile, Quantity
 
 CAPTURES = {"fx": "a symbolic trace", "recorded": "recording one run on the example (other inputs may take other paths)"}
 FULL_TABLE = 115  # columns of a terminal that hold every column of the table by layer
@@ -80,16 +82,19 @@ def group_table(frame: pd.DataFrame, title: str) -> Table:
     return view
 
 
-def total_table(cost: Cost) -> Table:
-    """Return the totals in words."""
+def total_table(cost: Cost, energy_band_pj: tuple[float, float, float]) -> Table:
+    """Return the totals in words, the energy with its band, and how well the layers fill the machine."""
     whole = totals(cost)
     view = Table.grid(padding=(0, 2))
     parts = {name: whole[f"{name}_pj"] for name in cost.per_layer.energy_pj}
-    shares = ", ".join(f"{name} {100 * part / max(whole['energy_pj'], 1e-300):.1f} %" for name, part in parts.items())
+    shares = ", ".join(f"{name} {100 * part / max(whole['energy_pj'], 1e-300):.1f} %" for name, part in parts.items() if part)
     view.add_row("MACs", human(whole["macs"], ""))
     view.add_row("BOPs", f"{human(whole['bops'], '')} ({whole['bops_percent']:.4g} % of 32-bit)")
     view.add_row("cycles", f"{human(whole['cycles'], '')} = {human(whole['milliseconds'] * 1e-3, 's')} at {cost.clock_mhz:g} MHz")
-    view.add_row("energy", f"{human(whole['energy_pj'] * 1e-12, 'J')} ({shares})")
+    low, _, high = energy_band_pj
+    between = "" if low == high else f"; {human(low * 1e-12, 'J')} to {human(high * 1e-12, 'J')} where published tables disagree"
+    view.add_row("energy", f"{human(whole['energy_pj'] * 1e-12, 'J')} ({shares}){between}")
+    view.add_row("padding", padding(cost))
     view.add_row("stored weights", human(whole["weight_bits"] / 8, "B"))
     peak, reused = whole["peak_activation_bits"], cost.live_bits(in_place=True).max().item()
     view.add_row("peak activations", f"{human(peak / 8, 'B')}, {human(reused / 8, 'B')} with results written over dead operands")
@@ -99,26 +104,84 @@ def total_table(cost: Cost) -> Table:
 
 
 def machine_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
-    """Return one row a machine."""
+    """Return one row a machine. A measured device's energy stands in a column of its own: it is another quantity."""
     view = Table(title=title, box=None, padding=(0, 1), title_justify="left", header_style="bold")
     view.add_column("accelerator")
-    units = {"cycles": "", "milliseconds": "s", "energy_pj": "J", "dram_bits": "B"}
-    scales = {"milliseconds": 1e-3, "energy_pj": 1e-12, "dram_bits": 1 / 8}
-    titles = {"milliseconds": "time", "energy_pj": "energy", "dram_bits": "DRAM"}
-    cells = columns(view, [(titles.get(k, k), unit, [row[k] * scales.get(k, 1) for row in rows]) for k, unit in units.items()])
-    parts = [key for key in rows[0] if key.endswith("_pj") and key != "energy_pj"]
+    cells = columns(
+        view,
+        [
+            ("cycles", "", [row["cycles"] for row in rows]),
+            ("DRAM", "B", [row["dram_bits"] / 8 for row in rows]),
+        ],
+    )
+    view.add_column("time", justify="right")
+    scopes = [scope for scope in ("silicon", "device") if any(row["energy_scope"] == scope for row in rows)]
+    for scope in scopes:
+        view.add_column(f"{scope} energy\n[dim]low to high[/dim]", justify="right")
+    parts = [part for part in ("compute", "buffer", "dram", "leakage") if any(row.get(f"{part}_pj") for row in rows)]
     for part in parts:
-        view.add_column(f"{part.removesuffix('_pj')}\n[dim]% of energy[/dim]", justify="right")
+        view.add_column(f"{part}\n[dim]% of energy[/dim]", justify="right")
+    for heading in ("TOPS", "TOPS/W", "TOPS/mm2"):
+        view.add_column(heading, justify="right")
     for i, row in enumerate(rows):
-        shares = [f"{100 * row[part] / max(row['energy_pj'], 1e-300):.1f}" for part in parts]
-        view.add_row(escape(row["accelerator"]), *(column[i] for column in cells), *shares)
+        time = human(row["milliseconds"] * 1e-3, "s")
+        energies = [band(row) if row["energy_scope"] == scope else "-" for scope in scopes]
+        shares = [f"{100 * row[f'{part}_pj'] / max(row['energy_pj'], 1e-300):.1f}" if f"{part}_pj" in row else "-" for part in parts]
+        reached = [known(row[name]) for name in ("tops", "tops_per_watt", "tops_per_mm2")]
+        view.add_row(escape(row["accelerator"]), *(column[i].replace("nan", "-") for column in cells), time, *energies, *shares, *reached)
     return view
+
+
+def padding(cost: Cost) -> str:
+    """Return the share of products that are useful, and the layer whose padding costs most."""
+    layer = cost.per_layer
+    useful = layer.utilization.clamp(min=1e-300)
+    slots = (layer.macs / useful * (layer.macs > 0)).detach().expand(len(cost.network.layers))
+    wasted = slots - layer.macs.detach()
+    worst = int(wasted.argmax())
+    share = layer.macs.sum().item() / max(slots.sum().item(), 1e-300)
+    if not wasted[worst] > 0:
+        return "none: every pass is full"
+    channels = ", ".join(f"{layer.wasted_channels[side].expand(len(slots))[worst]:g} of {side}" for side in ("input", "output"))
+    return (
+        f"{100 * share:.1f} % of the products are useful; most padding in {cost.network.layers[worst].name} (channels wasted: {channels})"
+    )
+
+
+def known(value: float) -> str:
+    """Return a number with three digits, a dash when it is not known."""
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def band(row: Mapping[str, Any]) -> str:
+    """Return an energy, with its band where published tables disagree."""
+    low, nominal, high = (row[name] * 1e-12 for name in ("energy_low_pj", "energy_pj", "energy_high_pj"))
+    return human(nominal, "J") if low == high else f"{human(nominal, 'J')} ({human(low, 'J')} to {human(high, 'J')})"
 
 
 def dram_bits(cost: Cost) -> Tensor:
     """Return the bits that pass DRAM in one inference."""
-    traffic = cost.per_layer.traffic_bits
-    return (traffic["dram_read"] + traffic["dram_write"]).sum(-1)
+    return cost.per_layer.dram_bits.sum(-1)
+
+
+def spread(quantity: Quantity) -> str:
+    """Return the band of a number as it follows its value."""
+    low, value, high = quantity.band
+    return "" if low == value == high else f" ({low:g} to {high:g})"
+
+
+def peak_table(machine: Accelerator) -> Table:
+    """Return peak throughput and efficiency of the array at common widths, and the areas."""
+    view = Table(box=None, padding=(0, 1), header_style="bold")
+    view.add_column("peak of the array")
+    for heading in ("TOPS", "TOPS/W", "TOPS/mm2"):
+        view.add_column(heading, justify="right")
+    for bits in (16, 8, 4, 2, 1):
+        found = peak(machine, bits, bits)
+        view.add_row(f"{bits} x {bits} bit", known(found.tops), known(found.tops_per_watt), known(found.tops_per_mm2))
+    area = area_mm2(machine)
+    view.add_row(f"area in mm2: array {known(area['array'])}, buffers {known(area['buffers'])}")
+    return view
 
 
 def numbers_table(profile: Profile) -> Table:
@@ -131,5 +194,7 @@ def numbers_table(profile: Profile) -> Table:
     for section, numbers in (("numbers", profile.numbers), ("memory", profile.memory)):
         for key, quantity in numbers.items():
             source = quantity.source if quantity.node_nm is None else f"{quantity.source} ({quantity.node_nm:g} nm)"
-            view.add_row(f"{section}.{key}", f"{quantity.value:g}", escape(quantity.unit), quantity.confidence, escape(source))
+            view.add_row(
+                f"{section}.{key}", f"{quantity.value:g}{spread(quantity)}", escape(quantity.unit), quantity.confidence, escape(source)
+            )
     return view

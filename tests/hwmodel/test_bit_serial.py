@@ -1,6 +1,9 @@
 """Bit-serial machines on the examples of their papers: Loom, Stripes and UNPU differ by two step widths."""
 
+import csv
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ import torch
 from hwmodel import InputError, load_accelerator
 from hwmodel.bit_serial import BitSerial
 
+REFERENCE = Path(__file__).parent.parent / "reference"
 CONVOLUTION = {"filters": 256, "reduction": 1152, "kernel": 9, "positions": 64}  # whole tiles on all three machines but UNPU
 FULLY_CONNECTED = {"filters": 4096, "reduction": 1024, "positions": 1}
 
@@ -55,14 +59,41 @@ def test_stripes_takes_input_bits_over_16_on_convolutions_alone(weight_bits: int
     assert cycles(stripes, weight_bits, input_bits, **FULLY_CONNECTED) == cycles(stripes, 16, 16, **FULLY_CONNECTED)
 
 
-@pytest.mark.parametrize("weight_bits", range(1, 17))
-def test_unpu_peak_throughput(weight_bits: int, cycles) -> None:  # type: ignore[no-untyped-def]
+UNPU = [row for row in csv.DictReader((REFERENCE / "peaks.csv").read_text(encoding="utf-8").splitlines()) if row["machine"] == "unpu"]
+
+
+@pytest.mark.parametrize("row", UNPU, ids=lambda row: f"w{row['weight_bits']}")
+def test_unpu_peak_throughput_is_the_published_one(row: dict[str, str], cycles) -> None:  # type: ignore[no-untyped-def]
     unpu = machine("unpu")
     sizes = {"filters": 96, "reduction": 1200, "positions": 48}
-    macs = 96 * 1200 * 48
-    gops = 2 * macs / cycles(unpu, weight_bits, 16, **sizes) * float(unpu.clock_mhz) / 1e3
-    assert gops == pytest.approx(345.6 * 16 / weight_bits, rel=1e-12)
-    assert cycles(unpu, weight_bits, 1, **sizes) == cycles(unpu, weight_bits, 16, **sizes)
+    gops = 2 * 96 * 1200 * 48 / cycles(unpu, int(row["weight_bits"]), 16, **sizes) * float(unpu.clock_mhz) / 1e3
+    decimals = len(row["value"].partition(".")[2])
+    assert f"{math.floor(gops * 10**decimals + 1e-6) / 10**decimals:.{decimals}f}" == row["value"], "to the last printed digit, cut off"
+    assert cycles(unpu, int(row["weight_bits"]), 1, **sizes) == cycles(unpu, int(row["weight_bits"]), 16, **sizes)
+
+
+@pytest.mark.parametrize("weight_bits", range(2, 17))
+def test_unpu_takes_a_step_a_weight_bit_from_two_on(weight_bits: int, cycles) -> None:  # type: ignore[no-untyped-def]
+    unpu = machine("unpu")
+    sizes = {"filters": 96, "reduction": 1200, "positions": 48}
+    assert cycles(unpu, weight_bits, 16, **sizes) / cycles(unpu, 16, 16, **sizes) == weight_bits / 16
+
+
+@pytest.mark.parametrize("name", ["loom_2b", "loom_4b"])
+@pytest.mark.parametrize(("weight_bits", "input_bits"), [(8, 8), (3, 4), (16, 16), (5, 12)])
+def test_the_variants_of_loom_have_its_peak_at_multiples_of_their_step(name: str, weight_bits: int, input_bits: int, cycles) -> None:  # type: ignore[no-untyped-def]
+    assert cycles(machine(name), weight_bits, input_bits, **CONVOLUTION) == cycles(machine("loom"), weight_bits, input_bits, **CONVOLUTION)
+    assert cycles(machine(name), weight_bits, input_bits - 1, **CONVOLUTION) == cycles(
+        machine(name), weight_bits, input_bits, **CONVOLUTION
+    )
+
+
+def test_bismo_time_is_the_product_of_the_widths_and_its_binary_peak_the_published_one(cycles) -> None:  # type: ignore[no-untyped-def]
+    bismo, sizes = machine("bismo"), {"filters": 64, "reduction": 1024, "positions": 64}
+    binary = cycles(bismo, 1, 1, **sizes)
+    assert all(cycles(bismo, w, a, **sizes) == w * a * binary for w in (1, 2, 3, 8) for a in (1, 4, 5))
+    assert 2 * 64 * 1024 * 64 / binary * float(bismo.clock_mhz) / 1e6 == pytest.approx(6.5, abs=0.06), "6.5 binary TOPS (FPL 2018)"
+    assert cycles(bismo, 1, 1, **{**sizes, "positions": 1}) == binary / 8, "one column works, seven idle"
 
 
 def test_cycles_by_hand(cycles) -> None:  # type: ignore[no-untyped-def]

@@ -153,6 +153,32 @@ def test_compare_has_a_row_for_each_machine(hwmodel) -> None:  # type: ignore[no
     assert [float(row["energy_pj"]) for row in table] == [row["energy_pj"] for row in rows]
 
 
+def test_compare_draws_and_tells_devices_apart(hwmodel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    status, out, err = hwmodel("compare", "kws", "-a", "loom", "-a", "mpic", "--plot", "both.svg")
+    assert (status, err) == (0, "")
+    assert "silicon energy" in out
+    assert "device energy" in out
+    assert (tmp_path / "both.svg").read_text(encoding="utf-8").count("mpic") >= 2
+    rows = json.loads(hwmodel("compare", "kws", "-a", "loom", "-a", "mpic", "--json")[1])
+    assert [row["energy_scope"] for row in rows] == ["silicon", "device"]
+    assert rows[0]["energy_low_pj"] < rows[0]["energy_high_pj"]
+
+
+def test_a_node_scales_what_is_not_dram(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    own, scaled = (
+        json.loads(hwmodel("simulate", "kws", "-a", "bitfusion", *node, "--json")[1])["totals"] for node in ((), ("--node-nm", "16"))
+    )
+    assert (own["dram_pj"], own["cycles"]) == (scaled["dram_pj"], scaled["cycles"])
+    assert scaled["compute_pj"] < own["compute_pj"]
+
+
+def test_check_prints_peaks_and_bands(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    out = hwmodel("check", "bitfusion")[1]
+    assert "15 (8 to 28.75)" in out
+    assert "8 x 8 bit" in out
+    assert "area in mm2: array 0.888, buffers 1.25" in out
+
+
 def test_groups_says_what_can_be_pruned_and_why_not(hwmodel) -> None:  # type: ignore[no-untyped-def]
     status, out, _ = hwmodel("groups", "resnet8")
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:]}
@@ -174,14 +200,17 @@ def test_check_prints_every_number(hwmodel) -> None:  # type: ignore[no-untyped-
     clock = next(line for line in out.splitlines() if "numbers.clock_mhz" in line).split()
     assert clock[1:4] == ["980", "MHz", "assumption"]
     assert f"OK: loom, a bit_serial machine, from {available()['loom']}" in " ".join(out.split())
-    assert sum(line.split()[0].startswith(("numbers.", "memory.")) for line in out.splitlines() if line.strip()) == 8 + 14
+    assert sum(line.split()[0].startswith(("numbers.", "memory.")) for line in out.splitlines() if line.strip()) == 9 + 14
 
 
 def test_a_new_accelerator_is_a_copy_that_is_never_overwritten(hwmodel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     status, out, _ = hwmodel("new-accelerator", "mine", "--like", "loom")
     path = tmp_path / "mine.yaml"
     assert (status, out) == (0, "wrote mine.yaml; edit its numbers and sources, then: hwmodel check mine.yaml\n")
-    assert path.read_text(encoding="utf-8") == available()["loom"].read_text(encoding="utf-8").replace("name: loom", "name: mine")
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n" + available()["loom"].read_text(encoding="utf-8").replace("name: loom", "name: mine"))
+    assert "#   lanes: lanes, 1 to 1e+06\n" in text
+    assert "#   leakage_mw: mW, 0 to 1e+06; 0 when left out\n" in text
     assert hwmodel("check", "mine.yaml")[0] == 0
     path.write_text("edited", encoding="utf-8")
     assert hwmodel("new-accelerator", "mine", "--like", "loom") == (
@@ -212,7 +241,7 @@ def test_version_and_help(hwmodel) -> None:  # type: ignore[no-untyped-def]
 
 def test_names_complete() -> None:
     assert models("res") == ["resnet8", "resnet20", "resnet18"]
-    assert machines("bit") == ["bitfusion", "bitfusion_physical"]
+    assert machines("bitf") == ["bitfusion", "bitfusion_physical", "bitfusion_stripes"]
     assert machines("") == list(available())
 
 
@@ -300,6 +329,8 @@ def test_simulate_says_that_a_network_was_recorded(hwmodel, tmp_path, monkeypatc
         ("simulate kws -a loom --compression nan.json", "nan.json: layer fc1: weight_bits is nan; the range is 1 to 64"),
         ("simulate kws -a loom --compression group.json", "group.json: group fc1 keeps 1000.0 channels; the range is 1 to 256"),
         ("simulate kws -a loom --compression frozen.json", "frozen.json: group fc3 keeps 3.0 of 29 channels; it must keep all"),
+        ("compare kws -a loom --plot a.pdf", "cannot draw a.pdf; the file must end in .png or .svg"),
+        ("compare kws -a loom --node-nm 3", "technology node is 3 nm; the range is 7 to 130 nm"),
         ("compare kws", "Missing option '--accelerator'"),
         ("compare kws -a loom -a lom", "unknown accelerator 'lom'"),
         ("groups resnt8", "unknown model 'resnt8'"),

@@ -167,3 +167,42 @@ def test_both_parts_of_a_cache_live_until_they_are_read(traced) -> None:  # type
     product = network.layers[-1]
     assert (product.second_input, product.second_parts) == ("input#2", ("b",))
     assert network.alive[-1].tolist() == [float(layer.name in ("a", "b", "input#2", "matmul")) for layer in network.layers]
+
+
+# ---- granularity -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "granule"), [(8, 16), (4, 64), (2, 256)])
+def test_pruning_within_a_granule_of_bitfusion_only_wastes_channels(bits: int, granule: int, zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("resnet18", num_classes=10)
+    machine = load_accelerator("bitfusion")
+    layer = next(i for i, row in enumerate(network.layers) if row.name == "layer4.1.conv2")
+    read_group = next(i for i, reads in enumerate(network.reads[layer]) if reads)
+    kept = network.group_channels.clone()
+    costs = []
+    for channels in (granule, granule - 1, granule // 2 + 1):
+        kept[read_group] = channels
+        pruned = replace(uniform(network, bits, bits), kept_channels=kept.clone())
+        costs.append(simulate(network, pruned, machine))
+    for channels, cost in zip((granule, granule - 1, granule // 2 + 1), costs, strict=True):
+        assert cost.per_layer.granule_channels["input"][layer] == granule
+        assert cost.per_layer.wasted_channels["input"][layer] == granule - channels
+        assert cost.per_layer.utilization[layer].item() == pytest.approx(channels / granule, rel=1e-12)
+        assert cost.per_layer.compute_cycles[layer] == costs[0].per_layer.compute_cycles[layer]
+
+
+def test_a_depthwise_layer_wastes_a_granule_in_each_group(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("mobilenetv2")
+    cost = simulate(network, uniform(network, 8, 8), load_accelerator("bitfusion")).per_layer
+    layer = next(i for i, row in enumerate(network.layers) if row.groups > 1)
+    groups = network.layers[layer].groups
+    assert cost.wasted_channels["input"][layer] == 15 * groups
+    assert cost.wasted_channels["output"][layer] == 31 * groups
+    assert cost.utilization[layer].item() == pytest.approx(1 / (16 * 32), rel=1e-12)
+
+
+def test_rows_that_do_not_compute_waste_nothing(cost) -> None:  # type: ignore[no-untyped-def]
+    pool = next(i for i, row in enumerate(cost.network.layers) if row.name == "avgpool")
+    layers = cost.per_layer
+    for tensor in (*layers.granule_channels.values(), *layers.wasted_channels.values(), layers.utilization):
+        assert tensor[pool] == 0

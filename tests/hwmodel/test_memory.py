@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hwmodel import InputError
-from hwmodel.memory import ArrayReads, Memory
+from hwmodel.accelerator import Granule
+from hwmodel.memory import ArrayRun, Memory
 
 KIB = 8192  # bits
 MEMORY = Memory(
@@ -14,7 +15,8 @@ MEMORY = Memory(
     dram_bits_per_cycle=64, dram_pj_per_bit=10, weight_read_pj_per_bit=1, weight_write_pj_per_bit=2, input_read_pj_per_bit=3,
     input_write_pj_per_bit=4, output_read_pj_per_bit=5, output_write_pj_per_bit=6,
 )  # fmt: skip
-ARRAY = ArrayReads(*(torch.tensor([value], dtype=torch.float64) for value in (100.0, 200.0, 300.0, 400.0)))
+ONE = torch.ones(1, dtype=torch.float64)
+ARRAY = ArrayRun(*(ONE * value for value in (50.0, 70.0, 100.0, 200.0, 300.0, 400.0)), granule=Granule(ONE, ONE, ONE))
 
 
 @pytest.fixture
@@ -118,6 +120,61 @@ def test_an_operand_in_one_tile_sends_no_gradient_to_the_other(work_of) -> None:
         replace(made, weight_elements=weights, input_elements=torch.tensor([50.0 * KIB], dtype=torch.float64))
     )
     assert not inputs.requires_grad or torch.autograd.grad(inputs.sum(), weights)[0].item() == 0
+
+
+# ---- what a memory may have besides: a shared buffer, containers, ports, exposed ends, leakage --------------------------------
+
+
+def test_a_shared_buffer_holds_whichever_operand_is_kept(work_of) -> None:  # type: ignore[no-untyped-def]
+    shared = replace(MEMORY, shared_buffer=1)  # 4 KiB in all, 2 for a tile
+    made = work_of(input_bits=1, weight_bits=1, elements={"input_elements": 100 * KIB, "weight_elements": 2 * KIB})
+    assert [bits.item() for bits in shared.operand_traffic(made)] == [100 * KIB, 2 * KIB]
+    assert [bits.item() for bits in MEMORY.operand_traffic(made)] == [100 * KIB, 200 * KIB], "split: four tiles of half a KiB"
+    over = replace(made, weight_elements=made.weight_elements + 1)
+    assert shared.operand_traffic(over)[1].item() > 2 * KIB + 1
+
+
+@pytest.mark.parametrize(
+    ("container_bits", "stored"),
+    [(0, [1, 3, 8, 9, 16, 17]), (2, [2, 4, 8, 16, 16, 32]), (8, [8, 8, 8, 16, 16, 32]), (16, [16, 16, 16, 16, 16, 32])],
+)
+def test_widths_take_the_smallest_container(container_bits: int, stored: list[float], work_of) -> None:  # type: ignore[no-untyped-def]
+    bits = torch.tensor([1.0, 3.0, 8.0, 9.0, 16.0, 17.0])
+    held = replace(MEMORY, container_bits=container_bits).stored(work_of(input_bits=bits, weight_bits=bits, output_bits=bits))
+    assert held.input_bits.tolist() == held.weight_bits.tolist() == held.output_bits.tolist() == stored
+
+
+def test_split_buffers_have_a_port_each_and_a_shared_one_has_one() -> None:
+    traffic = {f"{t}_buffer_{way}": ONE * value for t, value in (("weight", 8), ("input", 16), ("output", 4)) for way in ("read", "write")}
+    narrow = replace(MEMORY, on_chip_bits_per_cycle=4)
+    assert narrow.on_chip_cycles(traffic).item() == 8
+    assert replace(narrow, shared_buffer=1).on_chip_cycles(traffic).item() == 14
+    assert MEMORY.on_chip_cycles(traffic).item() < 1e-9, "no limit unless one is given"
+
+
+@pytest.mark.parametrize(("inputs", "weights", "exposed"), [(100, 60, 100 + 60 + 8), (4 * KIB, 3 * KIB, KIB + KIB / 2 + 8)])
+def test_exposed_ends_are_what_the_buffers_hold_first_and_last(inputs: float, weights: float, exposed: float, work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(output_bits=8, input_bits=1, weight_bits=1, elements={"input_elements": inputs, "weight_elements": weights})
+    exposing = replace(MEMORY, exposes_ends=1)
+    run, hidden = exposing.execute(made, ARRAY, 100.0), MEMORY.execute(made, ARRAY, 100.0)
+    assert run.exposed_cycles.item() == exposed / 64
+    assert hidden.exposed_cycles.item() == 0
+    assert (run.dram_cycles + run.exposed_cycles).item() == hidden.dram_cycles.item()
+    assert run.cycles.item() == max(50, run.dram_cycles.item()) + exposed / 64
+    assert hidden.cycles.item() == max(50, hidden.dram_cycles.item())
+
+
+def test_exposed_partial_sums_are_filled_and_drained(work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(filters=4, positions=2, output_bits=8)
+    spilling = replace(MEMORY, exposes_ends=1, partial_sums_always_spill=1)
+    sums = 8 * 32
+    assert spilling.exposed_bits(made).item() == 2 * 8 + 4 * 8 + 2 * sums
+
+
+def test_leakage_is_power_times_time(work_of) -> None:  # type: ignore[no-untyped-def]
+    run = replace(MEMORY, leakage_mw=3).execute(work_of(), ARRAY, 200.0)
+    seconds = 50 / 200e6
+    assert run.energy_pj["leakage"].item() == pytest.approx(3e-3 * seconds * 1e12, rel=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwmodel.numeric import at_least_one, float64, maximum, minimum, round_up_to, through, tiles
+from hwmodel.numeric import at_least_one, container, float64, maximum, minimum, round_up_to, through, tiles
 
 WIDTHS = torch.tensor([2.0, 4.0, 8.0, 16.0], dtype=torch.float64)
 finite = st.floats(-1e12, 1e12)
@@ -112,3 +112,21 @@ def test_float64_accepts_plain_numbers_and_keeps_the_gradient_of_tensors() -> No
     assert float64(3).dtype == torch.float64
     number = scalar(3)
     assert float64(number) is number
+
+
+@given(st.integers(1, 4096), st.integers(1, 64))
+def test_a_container_is_the_smallest_doubling_that_holds_the_width(bits: int, smallest: int) -> None:
+    width = smallest
+    while width < bits:
+        width *= 2
+    value = scalar(bits)
+    found = container(value, smallest)
+    assert found.item() == width
+    assert gradient(found, value) == (1 if bits > smallest else 0)
+
+
+def test_containers_of_many_machines_and_none() -> None:
+    bits = torch.tensor([3.5, 8.0, 9.0], dtype=torch.float64)
+    assert container(bits, 0) is bits
+    found = container(bits, torch.tensor([[0.0], [8.0]], dtype=torch.float64))
+    assert found.tolist() == [[3.5, 8, 9], [8, 8, 16]]

@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from hwmodel import InputError, available, load_accelerator
 from hwmodel.bit_serial import BitSerial
 from hwmodel.composable import BitComposable
 from hwmodel.profile import profile_path, read_profile
+from hwmodel.technology import area_scale, energy_scale
 
 LOOM = available()["loom"].read_text(encoding="utf-8")
 
@@ -95,8 +97,14 @@ def test_mistakes_in_a_profile(old: str, new: str, at: str, message: str, write)
     [
         ("value: 980", ".unit is missing"),
         ("unit: MHz", ".value is missing"),
-        ("vale: 980, unit: MHz", ".vale: unknown key; did you mean 'value'?; known are value, unit, source, confidence, node_nm"),
-        ("value: 980, unit: MHz, note: hi", ".note: unknown key; known are value, unit, source, confidence, node_nm"),
+        (
+            "vale: 980, unit: MHz",
+            ".vale: unknown key; did you mean 'value'?; known are value, unit, source, confidence, node_nm, low, high, band_source",
+        ),
+        (
+            "value: 980, unit: MHz, note: hi",
+            ".note: unknown key; known are value, unit, source, confidence, node_nm, low, high, band_source",
+        ),
         ("value: 980, unit: GHz", ": unit is 'GHz'; it must be 'MHz'"),
         ("value: 0, unit: MHz", ": value is 0 MHz; the range is 0.001 to 100000 MHz"),
         ("value: 1.0e+9, unit: MHz", ": value is 1e+09 MHz; the range is 0.001 to 100000 MHz"),
@@ -129,7 +137,7 @@ def test_a_number_without_source_or_confidence(number: str, write) -> None:  # t
     ],
 )
 def test_a_missing_number_is_named_with_its_unit(key: str, section: str, unit: str, write) -> None:  # type: ignore[no-untyped-def]
-    text, count = re.subn(rf"(?m)^  {key}: .*\n    .*\n", "", LOOM)
+    text, count = re.subn(rf"(?m)^  {key}: .*\n(?:    .*\n)+", "", LOOM)
     assert count == 1
     path = write(text)
     with pytest.raises(InputError) as raised:
@@ -164,7 +172,7 @@ def test_what_is_no_profile(text: str | bytes, line: int, message: str, write) -
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lom", "unknown accelerator 'lom'; did you mean 'loom'?; known are bitfusion,"),
+        ("lom", "unknown accelerator 'lom'; did you mean 'loom'?; known are bismo, bitblade, bitfusion,"),
         ("", "unknown accelerator ''; known are"),
         ("nowhere/mine.yaml", "no accelerator profile at nowhere/mine.yaml"),
         ("mine.yml", "no accelerator profile at mine.yml"),
@@ -187,3 +195,110 @@ def test_a_key_that_stands_twice_is_refused(write) -> None:  # type: ignore[no-u
 def test_a_switch_is_0_or_1(write) -> None:  # type: ignore[no-untyped-def]
     text = LOOM.replace("partial_sums_always_spill: {value: 0,", "partial_sums_always_spill: {value: 0.5,")
     check_mistake(write(text), line_of(text, "always_spill"), "value is 0.5; it must be 0 or 1")
+
+
+# ---- variants --------------------------------------------------------------------------------------------------------
+
+VARIANT = """name: mine
+include: loom
+description: "half of Loom"
+numbers:
+  filters: {value: 64, unit: filters, confidence: assumption,
+    source: "half of 128"}
+"""
+
+
+def test_a_variant_is_what_it_includes_but_for_its_own_numbers(write) -> None:  # type: ignore[no-untyped-def]
+    loom, mine = read_profile("loom"), read_profile(write(VARIANT))
+    assert (mine.name, mine.family, mine.description) == ("mine", "bit_serial", "half of Loom")
+    assert mine.numbers == {**loom.numbers, "filters": mine.numbers["filters"]}
+    assert mine.numbers["filters"].value == 64
+    assert mine.memory == loom.memory
+    machine = load_accelerator(write(VARIANT))
+    assert isinstance(machine, BitSerial)
+    assert (machine.name, machine.filters, machine.windows) == ("mine", 64, 16)
+
+
+def test_a_variant_may_include_a_variant_in_a_file_beside_it(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "base.yaml").write_text(VARIANT, encoding="utf-8")
+    text = "name: third\ninclude: base.yaml\ndescription: d\nmemory:\n  buffer_copies: {value: 1, unit: copies, confidence: assumption, source: single}\n"
+    machine = load_accelerator(write(text))
+    assert isinstance(machine, BitSerial)
+    assert (machine.filters, machine.memory.buffer_copies) == (64, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "message"),
+    [
+        ("include: loom", "include: lom", "include:", "include: unknown accelerator 'lom'; did you mean 'loom'?"),
+        ("include: loom", "include: gone.yaml", "include:", "include: no accelerator profile at"),
+        ("include: loom", "include: mine.yaml", "include:", "include: profiles include each other: mine.yaml includes mine.yaml"),
+        ("include: loom", "include: loom\nfamily: bit_serial", "family:", "family: unknown key; known are include, name, description,"),
+        ("  filters:", "  filter:", "  filter:", "numbers.filter: unknown key; did you mean 'filters'?"),
+        ("  filters:", "  rows:", "  rows:", "numbers.rows: unknown key"),
+        ("value: 64", "value: 0", "value: 0", "numbers.filters: value is 0 filters; the range is 1 to 1e+06 filters"),
+        ("include: loom", "include: mpic", "  filters:", "numbers.filters: unknown key"),
+        ("name: mine\n", "", "include:", "name is missing"),
+    ],
+)
+def test_mistakes_in_a_variant(old: str, new: str, at: str, message: str, write) -> None:  # type: ignore[no-untyped-def]
+    text = VARIANT.replace(old, new, 1)
+    check_mistake(write(text), 1 if "missing" in message else line_of(text, at), message)
+
+
+def test_a_cycle_of_two_files_is_one_line(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "other.yaml").write_text(VARIANT.replace("include: loom", "include: mine.yaml"), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"other.yaml:2: include: profiles include each other: mine.yaml includes other.yaml includes mine.yaml"
+    ):
+        load_accelerator(write(VARIANT.replace("include: loom", "include: other.yaml")))
+
+
+def test_a_family_without_memory_refuses_the_section(write) -> None:  # type: ignore[no-untyped-def]
+    text = available()["mpic"].read_text(encoding="utf-8")
+    text += '\nmemory:\n  buffer_copies: {value: 1, unit: copies, confidence: assumption, source: "none"}\n'
+    check_mistake(write(text), line_of(text, "memory:"), "memory: a measured machine has none; delete the section")
+
+
+# ---- bands and technology --------------------------------------------------------------------------------------------
+
+
+def test_a_band_is_a_column_of_low_nominal_high() -> None:
+    machine = load_accelerator("loom", band=True)
+    assert isinstance(machine, BitSerial)
+    assert torch.as_tensor(machine.memory.dram_pj_per_bit).tolist() == [[8], [8], [28.75]]
+    assert machine.filters == 128
+    assert load_accelerator("loom").memory.dram_pj_per_bit == 8  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("band", "message"),
+    [
+        ("low: 9, band_source: x", "the band is 9 to 8 pJ/bit; it must hold the value, 8"),
+        ("high: 7, band_source: x", "the band is 8 to 7 pJ/bit; it must hold the value, 8"),
+        ("high: 10", "low and high need a band_source"),
+        ("high: 1.0e+9, band_source: x", "high is 1e+09 pJ/bit; the range is 0 to 10000 pJ/bit"),
+        ("low: .nan, band_source: x", "low: value is nan; input should be a finite number"),
+    ],
+)
+def test_mistakes_in_a_band(band: str, message: str, write) -> None:  # type: ignore[no-untyped-def]
+    text = re.sub(r"(?m)^    low: 8, high: 28.75, band_source: .*$", f"    {band},", LOOM)
+    with pytest.raises(InputError) as raised:
+        load_accelerator(write(text))
+    assert message in str(raised.value)
+    assert ":" + str(line_of(text, "dram_pj_per_bit")) + ":" in str(raised.value) or "low" in str(raised.value)
+
+
+def test_energies_scale_to_another_node_but_for_dram_and_numbers_without_a_node() -> None:
+    at_45, at_28 = load_accelerator("bitfusion"), load_accelerator("bitfusion", node_nm=28)
+    assert isinstance(at_45, BitComposable)
+    assert isinstance(at_28, BitComposable)
+    assert at_28.unit_pj_per_cycle == pytest.approx(at_45.unit_pj_per_cycle * energy_scale(45, 28), rel=1e-15)
+    assert at_28.unit_um2 == pytest.approx(at_45.unit_um2 * area_scale(45, 28), rel=1e-15)
+    assert at_28.memory.weight_read_pj_per_bit == pytest.approx(at_45.memory.weight_read_pj_per_bit * energy_scale(45, 28), rel=1e-15)
+    assert (at_28.memory.dram_pj_per_bit, at_28.rows, at_28.clock_mhz) == (15, 16, 500)
+
+
+def test_dram_is_not_scaled_even_when_its_node_is_given(write) -> None:  # type: ignore[no-untyped-def]
+    text = LOOM.replace("dram_pj_per_bit: {value: 8,", "dram_pj_per_bit: {value: 8, node_nm: 45,")
+    assert load_accelerator(write(text), node_nm=16).memory.dram_pj_per_bit == 8  # type: ignore[attr-defined]
