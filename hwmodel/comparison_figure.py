@@ -4,6 +4,7 @@ Time and energy stand on logarithmic axes, since machines differ by orders of ma
 measured device, a filled one a silicon estimate: they are different quantities. Drawn without pyplot, so nothing global changes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
 from .comparison import Priced
 from .errors import InputError
@@ -37,7 +38,8 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hwmodel",
 }
-LABELS = {"on_chip": "on-chip", "dram": "DRAM"}
+LEGEND = {"compute": "compute", "buffer": "on-chip buffers", "dram": "DRAM", "leakage": "leakage", "device": "device, as measured"}
+ROOM_FOR_LABELS, TICKS = 0.3, 4
 ROOM_FOR_NAMES = 60  # layers whose names are readable side by side
 
 
@@ -60,6 +62,11 @@ def _draw(machines: Sequence[Priced], title: str) -> Figure:
     layers = [layer.name for layer in machines[0].cost.network.layers]
     figure = Figure(figsize=(12.5, 2.9 + 0.5 * len(machines)), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    seen = {name for m in machines for name, share in m.energy_shares.items() if share > 0}
+    figure.legend(
+        handles=[Patch(color=PART_COLOURS[name], label=label) for name, label in LEGEND.items() if name in seen],
+        loc="outside lower left", ncols=len(LEGEND), frameon=False, fontsize=8, handlelength=1,
+    )  # fmt: skip
     panels = figure.add_gridspec(2, 4, width_ratios=(1.25, 1, 1.25, 1))
     time, time_share, energy, energy_share = (figure.add_subplot(panels[0, i]) for i in range(4))
     _dots(time, machines, [_thrice(m.cost.milliseconds.item() * 1e-3) for m in machines], "s", "Time of one inference")
@@ -84,11 +91,12 @@ def _dots(panel: Axes, machines: Sequence[Priced], bands: Sequence[tuple[float, 
         hollow = unit == "J" and priced.is_device
         panel.plot([nominal], [i], "o", color=INK, markerfacecolor="white" if hollow else INK, markersize=6)
         label = EngFormatter(unit, places=1)(nominal)
-        panel.annotate(label, (nominal, i), (0, 7), textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=SOFT)
+        panel.annotate(label, (high, i), (7, 0), textcoords="offset points", ha="left", va="center", fontsize=7.5, color=SOFT)
     panel.set_xscale("log")
     ends = [value for band in bands for value in band if value > 0] or [1.0]
-    panel.set_xlim(min(ends) / 3, max(ends) * 3)
-    panel.xaxis.set_major_locator(LogLocator(numticks=4))
+    decades = math.log10(max(ends) / min(ends))
+    panel.set_xticks([10.0**power for power in range(-15, 6, max(1, round(decades / TICKS)))])
+    panel.set_xlim(min(ends) / 2, max(ends) * 2 * (max(ends) / min(ends)) ** ROOM_FOR_LABELS)
     panel.xaxis.set_major_formatter(EngFormatter(unit))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.grid(axis="x", color=NOTHING)
@@ -97,18 +105,13 @@ def _dots(panel: Axes, machines: Sequence[Priced], bands: Sequence[tuple[float, 
 
 
 def _shares(panel: Axes, shares: Sequence[Mapping[str, float]], colours: Mapping[str, str], title: str) -> None:
-    seen = [name for name in colours if any(each.get(name, 0) > 0 for each in shares)]
     left = np.zeros(len(shares))
-    for name in seen:
+    for name in colours:
         widths = np.array([each.get(name, 0.0) for each in shares])
         panel.barh(range(len(shares)), widths, left=left, height=0.62, color=colours[name], edgecolor="white", linewidth=0.6)
         left += widths
     panel.set_xlim(0, 1)
     panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    panel.legend(
-        handles=[Patch(color=colours[name], label=LABELS.get(name, name)) for name in seen], loc="upper center", bbox_to_anchor=(0.5, -0.12),
-        ncols=len(seen), frameon=False, fontsize=7.5, handlelength=1, columnspacing=0.8,
-    )  # fmt: skip
     _finish(panel, len(shares), title)
 
 

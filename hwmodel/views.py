@@ -18,7 +18,7 @@ from .efficiency import area_mm2, peak
 from .profile import Profile, Quantity
 
 CAPTURES = {"fx": "a symbolic trace", "recorded": "recording one run on the example (other inputs may take other paths)"}
-FULL_TABLE = 115  # columns of a terminal that hold every column of the table by layer
+FULL_TABLE = 128  # columns of a terminal that hold every column of the table by layer
 
 
 def totals(cost: Cost) -> dict[str, float]:
@@ -48,7 +48,7 @@ def operands(row: Mapping[Any, Any]) -> str:
 
 
 def layer_table(frame: pd.DataFrame, title: str, columns_at_hand: int) -> Table:
-    """Return the table by layer, with a row of totals; a narrow terminal goes without kinds, BOPs and weights."""
+    """Return the table by layer, with a row of totals; a narrow terminal goes without kinds, BOPs, weights and padding."""
     full = columns_at_hand >= FULL_TABLE
     view = Table(title=title, box=None, padding=(0, 1), title_justify="left", header_style="bold")
     view.add_column("layer", overflow="fold", min_width=8)
@@ -61,12 +61,17 @@ def layer_table(frame: pd.DataFrame, title: str, columns_at_hand: int) -> Table:
     if full:
         shown += [("BOPs", "", frame["bops"]), ("weights", "B", frame["stored_weight_bits"] / 8)]
     cells = columns(view, [(name, unit, values.tolist()) for name, unit, values in shown])
+    if full:
+        view.add_column("used\n[dim]%[/dim]", justify="right", no_wrap=True)
+        view.add_column("wasted\n[dim]in, out[/dim]", justify="right", no_wrap=True)
     view.add_column("bound", no_wrap=True)
     for i, row in enumerate(frame.to_dict("records")):
         channels = f"{row['in_channels']:g} → {row['out_channels']:g}"
         name = (escape(row["layer"]), row["kind"]) if full else (escape(row["layer"]),)
-        view.add_row(*name, channels, operands(row), *(column[i] for column in cells), row["bound"])
-    view.add_row("total", *[""] * (3 if full else 2), *(column[-1] for column in cells), "", style="bold")
+        wasted = f"{row['wasted_input_channels']:.4g}, {row['wasted_output_channels']:.4g}"
+        fill = (f"{100 * row['utilization']:.1f}", wasted) if full and row["utilization"] else ("", "") if full else ()
+        view.add_row(*name, channels, operands(row), *(column[i] for column in cells), *fill, row["bound"])
+    view.add_row("total", *[""] * (3 if full else 2), *(column[-1] for column in cells), *[""] * (3 if full else 1), style="bold")
     return view
 
 
