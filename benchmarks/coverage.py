@@ -10,17 +10,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, list_models
 
-from hwmodel import InputError, Network, macs, trace
+from hwmodel import InputError, macs, trace
 from hwmodel.capture import capture, inference_mode_of
 from hwmodel.trace import batch_of, walk_captured
 
@@ -135,21 +138,37 @@ def on_meta(value: object) -> object:
     return torch.empty(value.shape, dtype=value.dtype, device="meta") if isinstance(value, Tensor) else value
 
 
-def attention_macs(network: Network) -> int:
+class FusedAttention(TorchDispatchMode):
+    """Counts the multiply-accumulates of calls of `scaled_dot_product_attention`: scores, and what they weigh."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.scaled_dot_product_attention.default:
+            query, key, value = args[:3]
+            self.macs += prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+        return func(*args, **(kwargs or {}))
+
+
+def attention_macs(model: nn.Module, args: tuple[Tensor, ...]) -> int:
     """Return the multiply-accumulates of fused attention."""
-    return sum(layer.macs for layer in network.layers if "scaled_dot_product_attention" in layer.name)
+    with inference_mode_of(model), torch.inference_mode(), FusedAttention() as fused:  # in which a mode sees attention whole
+        model(*args)
+    return fused.macs
 
 
 def fvcore_macs(model: nn.Module, args: tuple[Tensor, ...]) -> int:
     """Return what fvcore counts of products; it runs the model on zeros."""
-    from fvcore.nn import FlopCountAnalysis
-
     model = model.to_empty(device="cpu")
     for tensor in (*model.parameters(), *model.buffers()):
         nn.init.zeros_(tensor)
     logging.getLogger("fvcore").setLevel(logging.CRITICAL)
     with inference_mode_of(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis  # it uses what torch deprecates
+
         analysis = FlopCountAnalysis(model, tuple(torch.zeros(arg.shape) for arg in args)).unsupported_ops_warnings(False)
         counted = analysis.uncalled_modules_warnings(False).by_operator()
     return round(sum(count for name, count in counted.items() if name in FVCORE_PRODUCTS))
@@ -160,10 +179,9 @@ def measure(family: str, name: str) -> Result:
     model, args = build(family, name)
     with torch.device("meta"):  # for the constants that a model makes while it runs
         network, counted, constant = trace(model, args), flop_counter_macs(model, args), constant_macs(model, args)
+        fused = attention_macs(model, args)
     share, byte_share = network.coverage.share, network.coverage.byte_share
-    return Result(
-        family, name, len(network.layers), macs(network), counted, constant, attention_macs(network), share, byte_share, network.capture
-    )
+    return Result(family, name, len(network.layers), macs(network), counted, constant, fused, share, byte_share, network.capture)
 
 
 # ---- document and golden file ----------------------------------------------------------------------------------------
