@@ -22,9 +22,9 @@ from .network import Network
 from .profile import available, load_accelerator, profile_path, read_profile
 from .report import table
 from .trace import trace
-from .validate import LAYERS, ROWS
+from .validate import STUDIES
 from .validate import validate as run_validation
-from .views import dram_bits, layer_table, machine_table, numbers_table, to_json, total_table, totals
+from .views import dram_bits, error_table, group_table, layer_table, machine_table, numbers_table, to_json, total_table, totals
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
@@ -52,6 +52,11 @@ def models(incomplete: str) -> list[str]:
 def machines(incomplete: str) -> list[str]:
     """Return the profiles that complete a word."""
     return [name for name in available() if name.startswith(incomplete)]
+
+
+def studies(incomplete: str) -> list[str]:
+    """Return the studies and profiles that complete a word."""
+    return [name for name in [*STUDIES, *available()] if name.startswith(incomplete)]
 
 
 def show_version(wanted: bool) -> None:
@@ -174,30 +179,23 @@ def simulate_command(
 
 @app.command()
 def validate(
-    name: Annotated[str, typer.Argument(help="Profile to check.", autocompletion=machines)] = "bitfusion",
-    against: Annotated[Path, typer.Option(help="CSV of published rows; default: those that ship with the package.")] = ROWS,
-    layers: Annotated[Path, typer.Option(help="CSV of the layers' shapes and widths.")] = LAYERS,
+    name: Annotated[str, typer.Argument(help="Study or profile to check.", autocompletion=studies)] = "bitfusion",
+    against: Annotated[Path | None, typer.Option(help="CSV of published rows; default: those that ship with the package.")] = None,
+    layers: Annotated[Path | None, typer.Option(help="CSV of what the predictions are made from: shapes and widths of the layers.")] = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print published results beside what the exact tile search predicts."""
+    """Print published results beside predictions: BitFusion, Eyeriss silicon, MAC arrays in 28 nm."""
     one_format(csv, as_json)
     found = run_validation(name, against, layers)
-    records = found.rows.to_dict("records")
     if csv:
         print(found.rows.to_csv(index=False), end="")
     elif as_json:
-        print(to_json({"rows": records, "summary": found.summary(), "skipped": found.skipped}))
+        groups = found.by_group().to_dict("records")
+        print(to_json({"rows": found.rows.to_dict("records"), "groups": groups, "summary": found.summary(), "skipped": found.skipped}))
     else:
-        view = Table(box=None, padding=(0, 1), header_style="bold")
-        for title in ("system", "network", "layer", "precision", "metric"):
-            view.add_column(title)
-        for title in ("published", "predicted", "error %"):
-            view.add_column(title, justify="right")
-        for row in records:
-            words = [escape(str(row[key])) for key in ("system", "network", "layer", "precision", "metric")]
-            view.add_row(*words, f"{row['published']:,.10g}", f"{row['predicted']:,.10g}", f"{100 * row['error']:.4g}")
-        console().print(view)
+        console().print(error_table(found.rows.to_dict("records")))
+        console().print(group_table(found.by_group().to_dict("records")))
         total = found.summary()
         print(
             f"{total['rows']:.0f} rows: mean error {total['mape_percent']:.3g} %, worst {total['worst_percent']:.3g} %, "
