@@ -24,6 +24,7 @@ from .report import table
 from .trace import trace
 from .validate import STUDIES
 from .validate import validate as run_validation
+from .validate.page import page
 from .views import dram_bits, error_table, group_table, layer_table, machine_table, numbers_table, to_json, total_table, totals
 from .zoo import ZOO, load_model
 
@@ -56,7 +57,7 @@ def machines(incomplete: str) -> list[str]:
 
 def studies(incomplete: str) -> list[str]:
     """Return the studies and profiles that complete a word."""
-    return [name for name in [*STUDIES, *available()] if name.startswith(incomplete)]
+    return [name for name in ["all", *STUDIES, *available()] if name.startswith(incomplete)]
 
 
 def show_version(wanted: bool) -> None:
@@ -185,8 +186,13 @@ def validate(
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print published results beside predictions: BitFusion, Eyeriss silicon, MAC arrays in 28 nm."""
+    """Print published results beside predictions: bitfusion, eyeriss, mac_arrays_28nm; `all` prints their errors as a Markdown page."""
     one_format(csv, as_json)
+    if name == "all":
+        if csv or as_json or against or layers:
+            raise InputError("validate all prints one Markdown page and takes no option; name a study for rows of your own")
+        print(page(), end="")
+        return
     found = run_validation(name, against, layers)
     if csv:
         print(found.rows.to_csv(index=False), end="")
