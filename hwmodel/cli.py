@@ -158,6 +158,7 @@ def simulate_command(
     num_classes: Classes = None,
     width: Width = None,
     input_shape: Shape = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Search the tiling of every layer instead of the closed form.")] = False,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
@@ -165,7 +166,7 @@ def simulate_command(
     one_format(csv, as_json)
     machine, network = load_accelerator(accelerator), read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
-    cost = simulate(network, chosen, machine)
+    cost = simulate(network, chosen, machine, search=exact)
     frame = table(cost)
     if csv:
         print(frame.to_csv(index=False), end="")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .accelerator import Accelerator, Execution
 from .compression import Compression
+from .memory import with_exact_tiles
 from .network import Network
 from .numeric import Number, float64
 from .work import Work, work
@@ -93,11 +94,16 @@ class Cost:
         return {name: getattr(self, name).item() for name in names}
 
 
-def simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
+def simulate(network: Network, compression: Compression, machine: Accelerator, *, search: bool = False) -> Cost:
     """Return the cost of one or many configurations on a machine; large batches are priced in chunks.
 
+    `search` looks for the tiling of every layer that moves the fewest bits through DRAM, instead of the closed form.
+
     **Shapes**: `compression` may have one leading batch axis [configurations, layers]; a part of it without one holds for all.
+    **Errors**: InputError when a search is asked of a machine without buffers.
     """
+    if search:
+        machine = with_exact_tiles(machine)
     tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
     batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     if len(batch) != 1 or batch[0] <= CHUNK:

@@ -138,13 +138,16 @@ def memory_oracle(memory: Memory, row: Row, array: Array) -> tuple[dict[str, Fra
     n = numbers(memory)
     inputs, weights = row.input_elements * row.input_bits, row.weight_elements * row.weight_bits
     weight_tiles, input_tiles = (
-        max(1, ceil(bits / (n[f"{name}_buffer_kib"] * KIB / n["buffer_copies"]))) for name, bits in (("weight", weights), ("input", inputs))
+        max(1, ceil(Fraction(bits, row.groups) / (n[f"{name}_buffer_kib"] * KIB / n["buffer_copies"])))
+        for name, bits in (("weight", weights), ("input", inputs))
     )
-    orders = ((inputs * weight_tiles, weights), (inputs, weights * input_tiles))
-    inputs, weights = min(orders, key=sum)
+    all_sums = row.output_elements * n["partial_sum_bits"] if row.reduction > 0 else Fraction(0)
+    waiting = all_sums * (min(weight_tiles, input_tiles) - 1)
+    orders = ((inputs * weight_tiles, weights, 0), (inputs, weights * input_tiles, 0), (inputs, weights, 2 * waiting))
+    inputs, weights, twice_waiting = min(orders, key=sum)
     spills = n["partial_sums_always_spill"] == 1 and row.reduction > 0
-    sums = row.output_elements * n["partial_sum_bits"] if spills else Fraction(0)
-    outputs = sums if spills else Fraction(row.output_elements * row.output_bits)
+    sums = Fraction(twice_waiting) / 2 + (all_sums if spills else 0)
+    outputs = sums if spills else sums + row.output_elements * row.output_bits
     traffic = {
         "dram_read": inputs + weights + row.fused_read_bits + sums,
         "dram_write": outputs,
