@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.markup import escape
 from rich.table import Table
 
+from .calibrate import COLUMNS as MEASURED
+from .calibrate import Measurement, calibrate
 from .compression import Compression, uniform
 from .console import console, human, run
 from .cost import simulate
@@ -21,11 +23,23 @@ from .graph import draw
 from .network import Network
 from .profile import available, load_accelerator, profile_path, read_profile
 from .report import table
+from .tables import numeric, read_table
 from .trace import trace
 from .validate import STUDIES
 from .validate import validate as run_validation
 from .validate.page import page
-from .views import dram_bits, error_table, group_table, layer_table, machine_table, numbers_table, to_json, total_table, totals
+from .views import (
+    calibration_table,
+    dram_bits,
+    error_table,
+    group_table,
+    layer_table,
+    machine_table,
+    numbers_table,
+    to_json,
+    total_table,
+    totals,
+)
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
@@ -143,6 +157,16 @@ def one_format(csv: bool, as_json: bool) -> None:
         raise InputError("--csv and --json exclude each other; give one")
 
 
+def check_new_profile(path: Path) -> None:
+    """Refuse to write a profile over a file, into no folder or under another ending."""
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out is {path}; a profile ends in .yaml")
+    if path.exists():
+        raise InputError(f"{path} exists and is not overwritten; give another --out")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+
+
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +232,39 @@ def validate(
             f"{total['rows']:.0f} rows: mean error {total['mape_percent']:.3g} %, worst {total['worst_percent']:.3g} %, "
             f"exact {100 * total['exact_share']:.1f} %; {found.skipped} rows of other systems or metrics not predicted"
         )
+
+
+@app.command("calibrate")
+def calibrate_command(
+    profile: Annotated[str, typer.Argument(help="Profile to start from.", autocompletion=machines)],
+    measurements: Annotated[Path, typer.Argument(help="CSV of model, weight_bits, activation_bits, metric, value.")],
+    fit: Annotated[list[str], typer.Option(help="Number of the profile to fit, such as dram_pj_per_bit; give it again.")],
+    out: Annotated[Path, typer.Option(help="Profile to write.")],
+) -> None:
+    """Fit numbers of a profile to measured energies, cycles or times, and write the new profile."""
+    check_new_profile(out)
+    measured = numeric(read_table(measurements, MEASURED), ("weight_bits", "activation_bits", "value"), measurements, 1e-300)
+    networks = {model: read_network(model, None, None, None) for model in measured["model"].astype(str).unique()}
+    rows = [
+        Measurement(
+            networks[str(row["model"])],
+            uniform(networks[str(row["model"])], row["weight_bits"], row["activation_bits"], input_bits=DEFAULT_BITS),
+            str(row["metric"]),
+            row["value"],
+        )
+        for row in measured.to_dict("records")
+    ]
+    found = calibrate(profile, rows, fit, measurements.name)
+    named = found.profile.model_copy(update={"name": out.stem})
+    write_text(out, yaml.safe_dump(named.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True, width=140))
+    console().print(calibration_table(found.errors.to_dict("records")))
+    for name, value in found.constants.items():
+        print(f"{name} = {value:.6g}")
+    total = found.summary()
+    print(
+        f"{len(rows)} rows: mean error {total['fit_percent']:.3g} %, worst {total['fit_worst_percent']:.3g} %; "
+        f"left out of the fit {total['left_out_percent']:.3g} %, worst {total['left_out_worst_percent']:.3g} %; wrote {out}"
+    )
 
 
 @app.command()
@@ -304,12 +361,7 @@ def new_accelerator(
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise InputError(f"name {name!r} is not allowed; it must be letters, digits, _ and -, beginning with a letter")
     path = Path(f"{name}.yaml") if out is None else out
-    if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--out is {path}; a profile ends in .yaml")
-    if path.exists():
-        raise InputError(f"{path} exists and is not overwritten; give another --out")
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+    check_new_profile(path)
     read_profile(like)
     named = yaml.safe_dump({"name": name}).strip()
     text, count = re.subn(r"(?m)^name:.*$", lambda _: named, profile_path(like).read_text(encoding="utf-8"), count=1)

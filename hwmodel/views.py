@@ -145,3 +145,15 @@ def group_table(groups: Sequence[Mapping[Any, Any]]) -> Table:
         shown = ["-" if math.isnan(error) else f"{error:.3g}" for error in errors]
         view.add_row(escape(group["group"]), f"{group['rows']:.0f}", *shown)
     return view
+
+
+def calibration_table(rows: Sequence[Mapping[Any, Any]]) -> Table:
+    """Return each measurement beside the fit and beside the prediction of a fit without it."""
+    view = Table(box=None, padding=(0, 1), header_style="bold")
+    view.add_column("metric")
+    for title in ("measured", "fitted", "error %", "left out", "error %"):
+        view.add_column(title, justify="right")
+    for row in rows:
+        cells = (row["fitted"], 100 * row["fit_error"], row["left_out"], 100 * row["left_out_error"])
+        view.add_row(row["metric"], *(f"{cell:,.5g}" for cell in (row["measured"], *cells)))
+    return view

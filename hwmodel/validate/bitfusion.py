@@ -15,8 +15,9 @@ import pandas as pd
 from ..composable import BitComposable
 from ..errors import InputError
 from ..profile import load_accelerator
+from ..tables import read_table
 from ..tiling import ConvolutionShape, TiledCost, search
-from .rows import DATA, ROW_COLUMNS, Validation, compare, read_table
+from .rows import DATA, ROW_COLUMNS, Validation, compare
 
 ROWS, LAYERS = DATA / "bitfusion_rows.csv", DATA / "bitfusion_layers.csv"
 SYSTEM = "BitFusion"

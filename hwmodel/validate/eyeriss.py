@@ -26,7 +26,8 @@ from scipy.optimize import least_squares
 
 from ..errors import InputError
 from ..profile import Quantity
-from .rows import DATA, ROW_COLUMNS, Validation, compare, numeric, read_table
+from ..tables import numeric, read_table
+from .rows import DATA, ROW_COLUMNS, Validation, compare
 
 ROWS, LAYERS, CONSTANTS = DATA / "eyeriss_rows.csv", DATA / "eyeriss_layers.csv", DATA / "eyeriss.yaml"
 SYSTEM = "Eyeriss silicon"

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from .rows import DATA, Validation, numeric, read_table
+from ..tables import numeric, read_table
+from .rows import DATA, Validation
 
 ROWS = DATA / "mac_arrays_28nm.csv"
 SYSTEM, METRIC = "PSMA MAC arrays, 28 nm", "energy_fJ_per_op"
