@@ -123,8 +123,6 @@ class _Problem:
 
 def check_determined(jacobian: Vector, names: Sequence[str]) -> None:
     """Raise InputError when the measurements do not determine every constant."""
-    if len(jacobian) < len(names):
-        raise InputError(f"{len(jacobian)} measurements do not determine {len(names)} constants; measure more or fit fewer")
     lengths = np.linalg.norm(jacobian, axis=0)
     for name, length in zip(names, lengths, strict=True):
         if length < LEAST_SINGULAR * max(lengths.max(), 1e-300):
@@ -145,6 +143,11 @@ def calibrate(name: str, measurements: Sequence[Measurement], constants: Sequenc
     profile, machine = read_profile(name), load_accelerator(name)
     where = find(profile, constants)
     names = [f"{section}.{key}" for section, key in where]
+    if len(measurements) <= len(names):
+        raise InputError(
+            f"{len(measurements)} measurements do not determine {len(names)} constants and leave one over to check; "
+            f"give at least {len(names) + 1}"
+        )
     specs = [_range(machine if section == "numbers" else machine.memory, key) for section, key in where]  # type: ignore[attr-defined]
     start = np.array([getattr(profile, section)[key].value for section, key in where])
     scale = np.where(start > 0, start, 1.0)
@@ -161,8 +164,11 @@ def calibrate(name: str, measurements: Sequence[Measurement], constants: Sequenc
     best = solve(problem, first)
     left_out = []
     for at in range(len(measurements)):
-        without = problem.without(at)
-        left_out.append(problem.residuals(solve(without, first))[at])
+        try:
+            without = solve(problem.without(at), first)
+        except InputError as error:
+            raise InputError(f"without measurement {at + 1}: {error}") from error
+        left_out.append(problem.residuals(without)[at])
     measured, fit_error = problem.measured.numpy(), problem.residuals(best)
     errors = pd.DataFrame(
         {

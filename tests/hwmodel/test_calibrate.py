@@ -66,6 +66,10 @@ def test_underdetermined_data_are_refused() -> None:
     rows = measured(machine())
     with pytest.raises(InputError, match="1 measurements do not determine 2 constants"):
         calibrate("bitfusion", rows[:1], ["unit_pj_per_cycle", "dram_pj_per_bit"])
+    with pytest.raises(InputError, match="2 measurements do not determine 2 constants and leave one over to check; give at least 3"):
+        calibrate("bitfusion", rows[:2], ["unit_pj_per_cycle", "dram_pj_per_bit"])
+    with pytest.raises(InputError, match=r"without measurement 1: the measurements do not tell .* apart"):
+        calibrate("bitfusion", [rows[0], rows[1], rows[1]], ["unit_pj_per_cycle", "dram_pj_per_bit"])
     with pytest.raises(InputError, match=r"do not tell numbers\.unit_pj_per_cycle, memory\.dram_pj_per_bit apart"):
         calibrate("bitfusion", [rows[0]] * 4, ["unit_pj_per_cycle", "dram_pj_per_bit"])
     with pytest.raises(InputError, match=r"no measurement depends on memory\.dram_bits_per_cycle"):
