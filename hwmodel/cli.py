@@ -243,7 +243,7 @@ def calibrate_command(
 ) -> None:
     """Fit numbers of a profile to measured energies, cycles or times, and write the new profile."""
     check_new_profile(out)
-    measured = numeric(read_table(measurements, MEASURED), ("weight_bits", "activation_bits", "value"), measurements, 1e-300)
+    measured = numeric(read_table(measurements, MEASURED), ("weight_bits", "activation_bits", "value"), measurements, 0)
     networks = {model: read_network(model, None, None, None) for model in measured["model"].astype(str).unique()}
     rows = [
         Measurement(

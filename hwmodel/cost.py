@@ -6,9 +6,10 @@ does not. Example: a 3 x 3 convolution from 16 to 32 channels on 8 x 8 positions
 weights and 8-bit inputs 9,437,184 BOPs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from .network import Network
 from .numeric import Number, float64
 from .work import Work, work
 
-CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
+T = TypeVar("T", Work, "LayerCost")
+CHUNK = 1024  # configurations priced at once: stays in cache and bounds memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,40 +49,53 @@ class Cost:
 
     network: Network
     compression: Compression
-    work: Work
-    per_layer: LayerCost
+    chunks: tuple[tuple[Work, LayerCost], ...]  # of CHUNK configurations each; joined only when someone looks at layers
     machine: str
     clock_mhz: Number
 
     @cached_property
+    def work(self) -> Work:
+        """What the machine saw of each layer."""
+        return _join([work for work, _ in self.chunks], len(self.compression.weight_bits))
+
+    @cached_property
+    def per_layer(self) -> LayerCost:
+        """Costs by layer."""
+        return _join([layers for _, layers in self.chunks], len(self.compression.weight_bits))
+
+    def _total(self, of: Callable[[LayerCost], Tensor]) -> Tensor:
+        totals = [of(layers) for _, layers in self.chunks]
+        return torch.cat(totals) if len(totals) > 1 and totals[0].dim() else totals[0]
+
+    @cached_property
     def macs(self) -> Tensor:
         """Multiply-accumulates of one inference."""
-        return self.per_layer.macs.sum(-1)
+        return self._total(lambda layers: layers.macs.sum(-1))
 
     @cached_property
     def bops(self) -> Tensor:
         """Bit operations of one inference."""
-        return self.per_layer.bops.sum(-1)
+        return self._total(lambda layers: layers.bops.sum(-1))
 
     @cached_property
     def cycles(self) -> Tensor:
         """Clock cycles: layers run one after the other."""
-        return self.per_layer.cycles.sum(-1)
+        return self._total(lambda layers: layers.cycles.sum(-1))
 
     @cached_property
     def energy_pj(self) -> Tensor:
         """Energy of one inference in pJ, all components."""
-        return torch.stack(torch.broadcast_tensors(*self.per_layer.energy_pj.values())).sum((0, -1))
+        return self._total(lambda layers: torch.stack(torch.broadcast_tensors(*layers.energy_pj.values())).sum((0, -1)))
 
     @cached_property
     def weight_bits(self) -> Tensor:
         """Stored weights in bits, packed at their width."""
-        return self.per_layer.weight_bits.sum(-1)
+        return self._total(lambda layers: layers.weight_bits.sum(-1))
 
     @cached_property
     def peak_activation_bits(self) -> Tensor:
         """Largest sum of tensors that are alive at the same step, in bits."""
-        return (self.per_layer.activation_bits @ self.network.alive.T).amax(-1)
+        return self._total(lambda layers: (layers.activation_bits @ self.network.alive.T).amax(-1))
 
     @property
     def milliseconds(self) -> Tensor:
@@ -106,13 +121,15 @@ def simulate(network: Network, compression: Compression, machine: Accelerator, *
         machine = with_exact_tiles(machine)
     tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
     batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
-    if len(batch) != 1 or batch[0] <= CHUNK:
-        return _simulate(network, compression, machine)
-    compression = Compression(*(tensor.expand(*batch, -1) for tensor in tensors))
-    return _join([_simulate(network, part, machine) for part in _chunks(compression)], compression)
+    if len(batch) == 1 and batch[0] > CHUNK:
+        compression = Compression(*(tensor.expand(*batch, -1) for tensor in tensors))
+        parts = [_simulate(network, part, machine) for part in _chunks(compression)]
+    else:
+        parts = [_simulate(network, compression, machine)]
+    return Cost(network, compression, tuple(parts), machine.name, machine.clock_mhz)
 
 
-def _simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
+def _simulate(network: Network, compression: Compression, machine: Accelerator) -> tuple[Work, LayerCost]:
     seen = work(network, compression)
     run: Execution = machine.execute(seen)
     per_layer = LayerCost(
@@ -126,7 +143,7 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
         weight_bits=seen.weight_elements * seen.weight_bits * network.stores_weight,
         activation_bits=seen.output_elements * seen.output_bits,
     )
-    return Cost(network, compression, seen, per_layer, machine.name, machine.clock_mhz)
+    return seen, per_layer
 
 
 def _chunks(compression: Compression) -> Iterator[Compression]:
@@ -135,21 +152,21 @@ def _chunks(compression: Compression) -> Iterator[Compression]:
         yield Compression(weight, activation, kept)
 
 
-def _join(costs: list[Cost], compression: Compression) -> Cost:
+def _join(parts: list[T], count: int) -> T:
+    """Return dataclasses of tensors joined along their configurations; what holds for all of them is taken once."""
+    if len(parts) == 1:
+        return parts[0]
+
     def joined(parts: list) -> object:  # type: ignore[type-arg]
         first = parts[0]
         if isinstance(first, Tensor):
             whole = sum(part.shape[0] for part in parts if part.dim() > 1)
-            return torch.cat(parts) if first.dim() > 1 and whole == len(compression.weight_bits) else first
+            return torch.cat(parts) if first.dim() > 1 and whole == count else first
         if isinstance(first, Mapping):
             return {key: joined([part[key] for part in parts]) for key in first}
         return type(first)(**{name: joined([getattr(part, name) for part in parts]) for name in first.__dataclass_fields__})
 
-    first = costs[0]
-    joined_work, joined_layers = joined([cost.work for cost in costs]), joined([cost.per_layer for cost in costs])
-    assert isinstance(joined_work, Work)
-    assert isinstance(joined_layers, LayerCost)
-    return Cost(first.network, compression, joined_work, joined_layers, first.machine, first.clock_mhz)
+    return cast(T, joined(parts))
 
 
 def macs(network: Network, compression: Compression | None = None) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .accelerator import SWITCH, Accelerator, check_numbers, number
 from .errors import InputError
-from .numeric import Number, at_least_one, maximum, minimum, tiles
+from .numeric import Number, at_least_one, minimum, tiles
 from .tile_search import search
 from .work import Work
 
@@ -74,17 +74,20 @@ class Memory:
             found = search(work, self.partial_sum_bits, *self.capacity_bits())
             return inputs * found.inputs, weights * found.weights, sums * (found.sums - 1)
         weight_capacity, input_capacity, _ = self.capacity_bits()
-        groups = maximum(work.groups, 1.0)  # no group reads the tensors of another
+        groups = work.groups.clamp(min=1)  # no group reads the tensors of another
         weight_tiles = at_least_one(tiles(weights / groups, weight_capacity))
         input_tiles = at_least_one(tiles(inputs / groups, input_capacity))
-        more_inputs, more_weights = inputs * weight_tiles, weights * input_tiles
-        waiting = sums * (minimum(weight_tiles, input_tiles) - 1)
-        keep_weights = (more_inputs + weights <= inputs + more_weights) & (more_inputs <= inputs + 2 * waiting)
-        keep_inputs = ~keep_weights & (more_weights <= weights + 2 * waiting)
+        parts = minimum(weight_tiles, input_tiles)
+        with torch.no_grad():
+            more_inputs, more_weights = inputs * (weight_tiles - 1), weights * (input_tiles - 1)
+            waiting = 2 * sums * (parts - 1)
+            keep_weights = (more_inputs <= more_weights) & (more_inputs <= waiting)
+            keep_inputs = ~keep_weights & (more_weights <= waiting)
+            one = torch.ones_like(parts)
         return (
-            more_inputs.where(keep_weights, inputs),
-            more_weights.where(keep_inputs, weights),
-            torch.zeros_like(waiting).where(keep_weights | keep_inputs, waiting),
+            inputs * weight_tiles.where(keep_weights, one),
+            weights * input_tiles.where(keep_inputs, one),
+            sums * (one.where(keep_weights | keep_inputs, parts) - 1),
         )
 
     def traffic(self, work: Work, array: ArrayReads) -> dict[str, Tensor]:

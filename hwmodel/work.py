@@ -58,8 +58,8 @@ def work(network: Network, compression: Compression) -> Work:
     groups = torch.where(depthwise, out_channels / network.multiplier, network.layer_groups)
     filters = torch.where(depthwise, network.multiplier, out_channels / network.layer_groups)
     reduction = torch.where(depthwise, network.kernel, network.kernel * in_channels / network.layer_groups) * network.computes
-    activation_bits = compression.activation_bits[..., network.width_owner]
-    weight_bits = compression.weight_bits[..., network.weight_owner]
+    activation_bits = compression.activation_bits.index_select(-1, network.width_owner)
+    weight_bits = compression.weight_bits.index_select(-1, network.weight_owner)
     output_elements = out_channels * network.positions
     leading = torch.broadcast_shapes(activation_bits.shape[:-1], weight_bits.shape[:-1])
     operands = torch.cat([activation_bits.expand(*leading, -1), weight_bits.expand(*leading, -1)], -1)
@@ -72,8 +72,8 @@ def work(network: Network, compression: Compression) -> Work:
         input_elements=in_channels * network.input_positions,
         weight_elements=groups * filters * reduction,
         output_elements=output_elements,
-        input_bits=activation_bits[..., network.first_operand],
-        weight_bits=operands[..., network.second_operand],
+        input_bits=activation_bits.index_select(-1, network.first_operand),
+        weight_bits=operands.index_select(-1, network.second_operand),
         output_bits=activation_bits,
         fused_read_bits=(output_elements * activation_bits) @ network.fused_reads.T,
     )
