@@ -6,7 +6,7 @@ does not. Example: a 3 x 3 convolution from 16 to 32 channels on 8 x 8 positions
 weights and 8-bit inputs 9,437,184 BOPs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar, cast
@@ -40,62 +40,87 @@ class LayerCost:
     activation_bits: Tensor
 
 
+TOTALS: dict[str, Callable[[LayerCost, Network], Tensor]] = {
+    "macs": lambda layers, _: layers.macs.sum(-1),
+    "bops": lambda layers, _: layers.bops.sum(-1),
+    "cycles": lambda layers, _: layers.cycles.sum(-1),
+    "energy_pj": lambda layers, _: sum_of(layers.energy_pj.values()),
+    "weight_bits": lambda layers, _: layers.weight_bits.sum(-1),
+    "peak_activation_bits": lambda layers, network: (layers.activation_bits @ network.alive.T).amax(-1),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Cost:
     """Cost of a network on a machine. Totals are properties of shape [...]; `per_layer` holds what they add up.
 
     `weight_bits` is what is stored of all weights (shared ones once), `peak_activation_bits` the most that is alive at once.
+    Of a batch beyond `CHUNK` the totals alone are kept, so memory is bounded; layers are priced again when someone looks at them.
     """
 
     network: Network
     compression: Compression
-    chunks: tuple[tuple[Work, LayerCost], ...]  # of CHUNK configurations each; joined only when someone looks at layers
-    machine: str
-    clock_mhz: Number
+    accelerator: Accelerator
+    known_totals: Mapping[str, Tensor]
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine."""
+        return self.accelerator.name
+
+    @property
+    def clock_mhz(self) -> Number:
+        """Clock of the machine."""
+        clock: Number = self.accelerator.clock_mhz
+        return clock
 
     @cached_property
+    def _priced(self) -> tuple[Work, LayerCost]:
+        parts = [price(self.network, part, self.accelerator) for part in _chunks(self.compression)]
+        return _join([work for work, _ in parts], self.compression), _join([layers for _, layers in parts], self.compression)
+
+    @property
     def work(self) -> Work:
-        """What the machine saw of each layer."""
-        return _join([work for work, _ in self.chunks], len(self.compression.weight_bits))
+        """What the machine sees of each layer."""
+        return self._priced[0]
 
-    @cached_property
+    @property
     def per_layer(self) -> LayerCost:
         """Costs by layer."""
-        return _join([layers for _, layers in self.chunks], len(self.compression.weight_bits))
+        return self._priced[1]
 
-    def _total(self, of: Callable[[LayerCost], Tensor]) -> Tensor:
-        totals = [of(layers) for _, layers in self.chunks]
-        return torch.cat(totals) if len(totals) > 1 and totals[0].dim() else totals[0]
+    def _total(self, name: str) -> Tensor:
+        return self.known_totals[name] if name in self.known_totals else TOTALS[name](self.per_layer, self.network)
 
     @cached_property
     def macs(self) -> Tensor:
         """Multiply-accumulates of one inference."""
-        return self._total(lambda layers: layers.macs.sum(-1))
+        return self._total("macs")
 
     @cached_property
     def bops(self) -> Tensor:
         """Bit operations of one inference."""
-        return self._total(lambda layers: layers.bops.sum(-1))
+        return self._total("bops")
 
     @cached_property
     def cycles(self) -> Tensor:
         """Clock cycles: layers run one after the other."""
-        return self._total(lambda layers: layers.cycles.sum(-1))
+        return self._total("cycles")
 
     @cached_property
     def energy_pj(self) -> Tensor:
         """Energy of one inference in pJ, all components."""
-        return self._total(lambda layers: torch.stack(torch.broadcast_tensors(*layers.energy_pj.values())).sum((0, -1)))
+        return self._total("energy_pj")
 
     @cached_property
     def weight_bits(self) -> Tensor:
         """Stored weights in bits, packed at their width."""
-        return self._total(lambda layers: layers.weight_bits.sum(-1))
+        return self._total("weight_bits")
 
     @cached_property
     def peak_activation_bits(self) -> Tensor:
         """Largest sum of tensors that are alive at the same step, in bits."""
-        return self._total(lambda layers: (layers.activation_bits @ self.network.alive.T).amax(-1))
+        return self._total("peak_activation_bits")
 
     @property
     def milliseconds(self) -> Tensor:
@@ -105,8 +130,7 @@ class Cost:
 
     def totals(self) -> dict[str, float]:
         """Return the totals of a single configuration as plain numbers."""
-        names = ("macs", "bops", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
-        return {name: getattr(self, name).item() for name in names}
+        return {name: getattr(self, name).item() for name in TOTALS}
 
 
 def simulate(network: Network, compression: Compression, machine: Accelerator, *, search: bool = False) -> Cost:
@@ -119,17 +143,19 @@ def simulate(network: Network, compression: Compression, machine: Accelerator, *
     """
     if search:
         machine = with_exact_tiles(machine)
-    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
-    batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
-    if len(batch) == 1 and batch[0] > CHUNK:
-        compression = Compression(*(tensor.expand(*batch, -1) for tensor in tensors))
-        parts = [_simulate(network, part, machine) for part in _chunks(compression)]
-    else:
-        parts = [_simulate(network, compression, machine)]
-    return Cost(network, compression, tuple(parts), machine.name, machine.clock_mhz)
+    parts = _chunks(compression)
+    if len(parts) == 1:
+        return Cost(network, compression, machine, {})
+    totals = []
+    for part in parts:
+        _, layers = price(network, part, machine)
+        totals.append({name: of(layers, network) for name, of in TOTALS.items()})
+    joined = {name: torch.cat([total[name] for total in totals]) if totals[0][name].dim() else totals[0][name] for name in TOTALS}
+    return Cost(network, compression, machine, joined)
 
 
-def _simulate(network: Network, compression: Compression, machine: Accelerator) -> tuple[Work, LayerCost]:
+def price(network: Network, compression: Compression, machine: Accelerator) -> tuple[Work, LayerCost]:
+    """Return what a machine sees of every layer, and what it costs."""
     seen = work(network, compression)
     run: Execution = machine.execute(seen)
     per_layer = LayerCost(
@@ -146,16 +172,27 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
     return seen, per_layer
 
 
-def _chunks(compression: Compression) -> Iterator[Compression]:
-    parts = (tensor.split(CHUNK) for tensor in (compression.weight_bits, compression.activation_bits, compression.kept_channels))
-    for weight, activation, kept in zip(*parts, strict=True):
-        yield Compression(weight, activation, kept)
+def sum_of(components: Iterable[Tensor]) -> Tensor:
+    """Return the sum over components and layers; a component may hold for all configurations."""
+    return torch.stack(torch.broadcast_tensors(*(component.sum(-1) for component in components))).sum(0)
 
 
-def _join(parts: list[T], count: int) -> T:
+def _chunks(compression: Compression) -> list[Compression]:
+    """Return a batch in parts of CHUNK configurations, anything else whole."""
+    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+    if len(batch) != 1 or batch[0] <= CHUNK:
+        return [compression]
+    parts = (tensor.expand(*batch, -1).split(CHUNK) for tensor in tensors)
+    return [Compression(*part) for part in zip(*parts, strict=True)]
+
+
+def _join(parts: list[T], compression: Compression) -> T:
     """Return dataclasses of tensors joined along their configurations; what holds for all of them is taken once."""
     if len(parts) == 1:
         return parts[0]
+    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    (count,) = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
 
     def joined(parts: list) -> object:  # type: ignore[type-arg]
         first = parts[0]

@@ -55,9 +55,13 @@ def work(network: Network, compression: Compression) -> Work:
     in_channels = compression.kept_channels @ network.reads.T
     out_channels = compression.kept_channels @ network.writes.T
     depthwise = network.depthwise
-    groups = torch.where(depthwise, out_channels / network.multiplier, network.layer_groups)
-    filters = torch.where(depthwise, network.multiplier, out_channels / network.layer_groups)
-    reduction = torch.where(depthwise, network.kernel, network.kernel * in_channels / network.layer_groups) * network.computes
+    groups, filters = network.layer_groups, out_channels / network.layer_groups
+    reduction = network.kernel * in_channels / network.layer_groups
+    if depthwise.any():
+        groups = torch.where(depthwise, out_channels / network.multiplier, groups)
+        filters = torch.where(depthwise, network.multiplier, filters)
+        reduction = torch.where(depthwise, network.kernel, reduction)
+    reduction = reduction * network.computes
     activation_bits = compression.activation_bits.index_select(-1, network.width_owner)
     weight_bits = compression.weight_bits.index_select(-1, network.weight_owner)
     output_elements = out_channels * network.positions
