@@ -8,10 +8,13 @@ from typing import Annotated
 
 import pandas as pd
 import typer
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.markup import escape
 from rich.table import Table
 
+from .calibrate import COLUMNS as MEASURED
+from .calibrate import Measurement, calibrate
 from .comparison import price
 from .comparison_figure import plot_comparison
 from .compression import Compression, uniform
@@ -23,11 +26,26 @@ from .graph import draw
 from .network import Network
 from .profile import available, load_accelerator, profile_path, read_profile
 from .report import table
+from .tables import numeric, read_table
 from .template import template
 from .trace import trace
-from .validate import LAYERS, ROWS
+from .validate import STUDIES
 from .validate import validate as run_validation
-from .views import dram_bits, group_table, layer_table, machine_table, numbers_table, peak_table, to_json, total_table, totals
+from .validate.page import page
+from .views import (
+    calibration_table,
+    dram_bits,
+    error_groups_table,
+    error_table,
+    group_table,
+    layer_table,
+    machine_table,
+    numbers_table,
+    peak_table,
+    to_json,
+    total_table,
+    totals,
+)
 from .zoo import ZOO, load_model
 
 DEFAULT_BITS = 8.0
@@ -63,6 +81,11 @@ def models(incomplete: str) -> list[str]:
 def machines(incomplete: str) -> list[str]:
     """Return the profiles that complete a word."""
     return [name for name in available() if name.startswith(incomplete)]
+
+
+def studies(incomplete: str) -> list[str]:
+    """Return the studies and profiles that complete a word."""
+    return [name for name in ["all", *STUDIES, *available()] if name.startswith(incomplete)]
 
 
 def show_version(wanted: bool) -> None:
@@ -152,6 +175,16 @@ def one_format(csv: bool, as_json: bool, as_html: bool = False) -> None:
         raise InputError(f"{' and '.join(chosen)} exclude each other; give one")
 
 
+def check_new_profile(path: Path) -> None:
+    """Refuse to write a profile over a file, into no folder or under another ending."""
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out is {path}; a profile ends in .yaml")
+    if path.exists():
+        raise InputError(f"{path} exists and is not overwritten; give another --out")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+
+
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +202,7 @@ def simulate_command(
     input_shape: Shape = None,
     by: By = Grouping.layer,
     node_nm: Node = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Search the tiling of every layer instead of the closed form.")] = False,
     csv: AsCsv = False,
     as_json: AsJson = False,
     as_html: AsHtml = False,
@@ -177,7 +211,7 @@ def simulate_command(
     one_format(csv, as_json, as_html)
     machine, network = load_accelerator(accelerator, node_nm=node_nm), read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
-    cost = simulate(network, chosen, machine)
+    cost = simulate(network, chosen, machine, search=exact)
     frame = table(cost) if by is Grouping.layer else getattr(cost, f"by_{by.value}")().reset_index()
     if csv:
         print(frame.to_csv(index=False), end="")
@@ -195,35 +229,66 @@ def simulate_command(
 
 @app.command()
 def validate(
-    name: Annotated[str, typer.Argument(help="Profile to check.", autocompletion=machines)] = "bitfusion",
-    against: Annotated[Path, typer.Option(help="CSV of published rows; default: those that ship with the package.")] = ROWS,
-    layers: Annotated[Path, typer.Option(help="CSV of the layers' shapes and widths.")] = LAYERS,
+    name: Annotated[str, typer.Argument(help="Study or profile to check.", autocompletion=studies)] = "bitfusion",
+    against: Annotated[Path | None, typer.Option(help="CSV of published rows; default: those that ship with the package.")] = None,
+    layers: Annotated[Path | None, typer.Option(help="CSV of what the predictions are made from: shapes and widths of the layers.")] = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print published results beside what the exact tile search predicts."""
+    """Print published results beside predictions: bitfusion, eyeriss, mac_arrays_28nm; `all` prints their errors as a Markdown page."""
     one_format(csv, as_json)
+    if name == "all":
+        if csv or as_json or against or layers:
+            raise InputError("validate all prints one Markdown page and takes no option; name a study for rows of your own")
+        print(page(), end="")
+        return
     found = run_validation(name, against, layers)
-    records = found.rows.to_dict("records")
     if csv:
         print(found.rows.to_csv(index=False), end="")
     elif as_json:
-        print(to_json({"rows": records, "summary": found.summary(), "skipped": found.skipped}))
+        groups = found.by_group().to_dict("records")
+        print(to_json({"rows": found.rows.to_dict("records"), "groups": groups, "summary": found.summary(), "skipped": found.skipped}))
     else:
-        view = Table(box=None, padding=(0, 1), header_style="bold")
-        for title in ("system", "network", "layer", "precision", "metric"):
-            view.add_column(title)
-        for title in ("published", "predicted", "error %"):
-            view.add_column(title, justify="right")
-        for row in records:
-            words = [escape(str(row[key])) for key in ("system", "network", "layer", "precision", "metric")]
-            view.add_row(*words, f"{row['published']:,.10g}", f"{row['predicted']:,.10g}", f"{100 * row['error']:.4g}")
-        console().print(view)
+        console().print(error_table(found.rows.to_dict("records")))
+        console().print(error_groups_table(found.by_group().to_dict("records")))
         total = found.summary()
         print(
             f"{total['rows']:.0f} rows: mean error {total['mape_percent']:.3g} %, worst {total['worst_percent']:.3g} %, "
             f"exact {100 * total['exact_share']:.1f} %; {found.skipped} rows of other systems or metrics not predicted"
         )
+
+
+@app.command("calibrate")
+def calibrate_command(
+    profile: Annotated[str, typer.Argument(help="Profile to start from.", autocompletion=machines)],
+    measurements: Annotated[Path, typer.Argument(help="CSV of model, weight_bits, activation_bits, metric, value.")],
+    fit: Annotated[list[str], typer.Option(help="Number of the profile to fit, such as dram_pj_per_bit; give it again.")],
+    out: Annotated[Path, typer.Option(help="Profile to write.")],
+) -> None:
+    """Fit numbers of a profile to measured energies, cycles or times, and write the new profile."""
+    check_new_profile(out)
+    measured = numeric(read_table(measurements, MEASURED), ("weight_bits", "activation_bits", "value"), measurements, 0)
+    networks = {model: read_network(model, None, None, None) for model in measured["model"].astype(str).unique()}
+    rows = [
+        Measurement(
+            networks[str(row["model"])],
+            uniform(networks[str(row["model"])], row["weight_bits"], row["activation_bits"], input_bits=DEFAULT_BITS),
+            str(row["metric"]),
+            row["value"],
+        )
+        for row in measured.to_dict("records")
+    ]
+    found = calibrate(profile, rows, fit, measurements.name)
+    named = found.profile.model_copy(update={"name": out.stem})
+    write_text(out, yaml.safe_dump(named.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True, width=140))
+    console().print(calibration_table(found.errors.to_dict("records")))
+    for name, value in found.constants.items():
+        print(f"{name} = {value:.6g}")
+    total = found.summary()
+    print(
+        f"{len(rows)} rows: mean error {total['fit_percent']:.3g} %, worst {total['fit_worst_percent']:.3g} %; "
+        f"left out of the fit {total['left_out_percent']:.3g} %, worst {total['left_out_worst_percent']:.3g} %; wrote {out}"
+    )
 
 
 @app.command()
@@ -326,12 +391,7 @@ def new_accelerator(
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise InputError(f"name {name!r} is not allowed; it must be letters, digits, _ and -, beginning with a letter")
     path = Path(f"{name}.yaml") if out is None else out
-    if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--out is {path}; a profile ends in .yaml")
-    if path.exists():
-        raise InputError(f"{path} exists and is not overwritten; give another --out")
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+    check_new_profile(path)
     write_text(path, template(name, like, path.parent))
     print(f"wrote {path}; edit its numbers and sources, then: hwmodel check {path}")
 

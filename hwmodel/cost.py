@@ -6,10 +6,10 @@ does not. Example: a 3 x 3 convolution from 16 to 32 channels on 8 x 8 positions
 weights and 8-bit inputs 9,437,184 BOPs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import cast
 
 import pandas as pd
 import torch
@@ -19,11 +19,12 @@ from .accelerator import Accelerator, Execution, Granule
 from .breakdown import module_totals
 from .compression import Compression
 from .errors import InputError
+from .memory import with_exact_tiles
 from .network import Network
 from .numeric import Number, float64, minimum, tiles
 from .work import Work, stored_weights, work
 
-CHUNK = 512  # configurations priced at once: stays in cache and bounds memory
+CHUNK = 1024  # configurations priced at once: stays in cache and bounds memory
 GRANULE = ("filters", "reduction", "positions")
 
 
@@ -47,9 +48,8 @@ class LayerCost:
     traffic_bits: Mapping[str, Tensor]
     weight_bits: Tensor
     activation_bits: Tensor
-    granule_channels: Mapping[str, Tensor]
-    wasted_channels: Mapping[str, Tensor]
-    utilization: Tensor
+    work: Work
+    granule: Granule
 
     @property
     def dram_bits(self) -> Tensor:
@@ -58,50 +58,114 @@ class LayerCost:
             return torch.full_like(self.macs, torch.nan)
         return self.traffic_bits["dram_read"] + self.traffic_bits["dram_write"]
 
+    # ---- what is padded: a report, so without gradient --------------------------------------------------------------
+
+    @cached_property
+    def _computes(self) -> Tensor:
+        return (self.macs.detach() > 0).double()
+
+    @cached_property
+    def _extents(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Sizes and their padded sizes, by the names of a granule."""
+        sizes = {name: (getattr(self.work, name).detach(), float64(getattr(self.granule, name)).detach()) for name in GRANULE}
+        return {name: (extent, tiles(extent, size) * size) for name, (extent, size) in sizes.items()}
+
+    @property
+    def granule_channels(self) -> dict[str, Tensor]:
+        """Channels of one group that a pass takes, of the `input` and of the `output`."""
+        per_position = self._computes / self.work.kernel
+        return {"input": self.granule.reduction.detach() * per_position, "output": self.granule.filters.detach() * self._computes}
+
+    @property
+    def wasted_channels(self) -> dict[str, Tensor]:
+        """Channels padded in all groups, of the `input` and of the `output`."""
+        groups = self.work.groups.detach() * self._computes
+        (reduction, padded_reduction), (filters, padded_filters) = self._extents["reduction"], self._extents["filters"]
+        return {"input": (padded_reduction - reduction) * groups / self.work.kernel, "output": (padded_filters - filters) * groups}
+
+    @property
+    def utilization(self) -> Tensor:
+        """Share of the products that are not padding."""
+        useful, paid = (torch.stack(torch.broadcast_tensors(*each)).prod(0) for each in zip(*self._extents.values(), strict=True))
+        return self._computes * useful / paid.clamp(min=1)
+
+
+TOTALS: dict[str, Callable[[LayerCost, Network], Tensor]] = {
+    "macs": lambda layers, _: layers.macs.sum(-1),
+    "bops": lambda layers, _: layers.bops.sum(-1),
+    "cycles": lambda layers, _: layers.cycles.sum(-1),
+    "energy_pj": lambda layers, _: sum_of(layers.energy_pj.values()),
+    "weight_bits": lambda layers, _: layers.weight_bits.sum(-1),
+    "peak_activation_bits": lambda layers, network: (layers.activation_bits @ network.alive.T).amax(-1),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Cost:
     """Cost of a network on a machine. Totals are properties of shape [...]; `per_layer` holds what they add up.
 
     `weight_bits` is what is stored of all weights (shared ones once), `peak_activation_bits` the most that is alive at once.
+    Of a batch beyond `CHUNK` the totals alone are kept, so memory is bounded; layers are priced again when someone looks at them.
     """
 
     network: Network
     compression: Compression
-    work: Work
-    per_layer: LayerCost
-    machine: str
-    clock_mhz: Number
+    accelerator: Accelerator
+    known_totals: Mapping[str, Tensor]
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine."""
+        return self.accelerator.name
+
+    @property
+    def clock_mhz(self) -> Number:
+        """Clock of the machine."""
+        clock: Number = self.accelerator.clock_mhz
+        return clock
+
+    @cached_property
+    def per_layer(self) -> LayerCost:
+        """Costs by layer."""
+        return _join([price(self.network, part, self.accelerator) for part in _chunks(self.compression)], self.compression)
+
+    @property
+    def work(self) -> Work:
+        """What the machine sees of each layer."""
+        return self.per_layer.work
+
+    def _total(self, name: str) -> Tensor:
+        return self.known_totals[name] if name in self.known_totals else TOTALS[name](self.per_layer, self.network)
 
     @cached_property
     def macs(self) -> Tensor:
         """Multiply-accumulates of one inference."""
-        return self.per_layer.macs.sum(-1)
+        return self._total("macs")
 
     @cached_property
     def bops(self) -> Tensor:
         """Bit operations of one inference."""
-        return self.per_layer.bops.sum(-1)
+        return self._total("bops")
 
     @cached_property
     def cycles(self) -> Tensor:
         """Clock cycles: layers run one after the other."""
-        return self.per_layer.cycles.sum(-1)
+        return self._total("cycles")
 
     @cached_property
     def energy_pj(self) -> Tensor:
         """Energy of one inference in pJ, all components."""
-        return torch.stack(torch.broadcast_tensors(*self.per_layer.energy_pj.values())).sum((0, -1))
+        return self._total("energy_pj")
 
     @cached_property
     def weight_bits(self) -> Tensor:
         """Stored weights in bits, packed at their width."""
-        return self.per_layer.weight_bits.sum(-1)
+        return self._total("weight_bits")
 
     @cached_property
     def peak_activation_bits(self) -> Tensor:
         """Largest sum of tensors that are alive at the same step, in bits."""
-        return self.live_bits().amax(-1)
+        return self._total("peak_activation_bits")
 
     def live_bits(self, *, in_place: bool = False) -> Tensor:
         """Return the bits of all tensors that are alive while each row runs.
@@ -174,27 +238,35 @@ class Cost:
 
     def totals(self) -> dict[str, float]:
         """Return the totals of a single configuration as plain numbers."""
-        names = ("macs", "bops", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
-        return {name: getattr(self, name).item() for name in names}
+        return {name: getattr(self, name).item() for name in TOTALS}
 
 
-def simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
+def simulate(network: Network, compression: Compression, machine: Accelerator, *, search: bool = False) -> Cost:
     """Return the cost of one or many configurations on a machine; large batches are priced in chunks.
 
+    `search` looks for the tiling of every layer that moves the fewest bits through DRAM, instead of the closed form.
+
     **Shapes**: `compression` may have one leading batch axis [configurations, layers]; a part of it without one holds for all.
+    **Errors**: InputError when a search is asked of a machine without buffers.
     """
-    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
-    batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
-    if len(batch) != 1 or batch[0] <= CHUNK:
-        return _simulate(network, compression, machine)
-    compression = Compression(*(tensor.expand(*batch, -1) for tensor in tensors))
-    return _join([_simulate(network, part, machine) for part in _chunks(compression)], compression)
+    if search:
+        machine = with_exact_tiles(machine)
+    parts = _chunks(compression)
+    if len(parts) == 1:
+        return Cost(network, compression, machine, {})
+    totals = []
+    for part in parts:
+        layers = price(network, part, machine)
+        totals.append({name: of(layers, network) for name, of in TOTALS.items()})
+    joined = {name: torch.cat([total[name] for total in totals]) if totals[0][name].dim() else totals[0][name] for name in TOTALS}
+    return Cost(network, compression, machine, joined)
 
 
-def _simulate(network: Network, compression: Compression, machine: Accelerator) -> Cost:
+def price(network: Network, compression: Compression, machine: Accelerator) -> LayerCost:
+    """Return what every layer costs."""
     seen = work(network, compression)
     run: Execution = machine.execute(seen)
-    per_layer = LayerCost(
+    return LayerCost(
         macs=seen.macs,
         bops=seen.bops,
         cycles=run.cycles,
@@ -206,50 +278,43 @@ def _simulate(network: Network, compression: Compression, machine: Accelerator) 
         traffic_bits=run.traffic_bits,
         weight_bits=stored_weights(network, seen) * run.stored_weight_bits,
         activation_bits=seen.output_elements * run.stored_output_bits,
-        **_padding(seen, run.granule),
+        work=seen,
+        granule=run.granule,
     )
-    return Cost(network, compression, seen, per_layer, machine.name, machine.clock_mhz)
 
 
-def _padding(seen: Work, granule: Granule) -> dict[str, Any]:
-    """Return granule, wasted channels and utilization: a report, so without gradient."""
-    computes = (seen.macs > 0).double()
-    sizes = {name: (getattr(seen, name).detach(), float64(getattr(granule, name)).detach()) for name in GRANULE}
-    padded = {name: tiles(extent, size) * size for name, (extent, size) in sizes.items()}
-    useful, paid = (torch.stack(torch.broadcast_tensors(*each)).prod(0) for each in ([x for x, _ in sizes.values()], padded.values()))
-    groups = seen.groups.detach() * computes
-    per_position = computes / seen.kernel
-    return {
-        "granule_channels": {"input": granule.reduction.detach() * per_position, "output": granule.filters.detach() * computes},
-        "wasted_channels": {
-            "input": (padded["reduction"] - sizes["reduction"][0]) * groups * per_position,
-            "output": (padded["filters"] - sizes["filters"][0]) * groups,
-        },
-        "utilization": computes * useful / paid.clamp(min=1),
-    }
+def sum_of(components: Iterable[Tensor]) -> Tensor:
+    """Return the sum over components and layers; a component may hold for all configurations."""
+    return torch.stack(torch.broadcast_tensors(*(component.sum(-1) for component in components))).sum(0)
 
 
-def _chunks(compression: Compression) -> Iterator[Compression]:
-    parts = (tensor.split(CHUNK) for tensor in (compression.weight_bits, compression.activation_bits, compression.kept_channels))
-    for weight, activation, kept in zip(*parts, strict=True):
-        yield Compression(weight, activation, kept)
+def _chunks(compression: Compression) -> list[Compression]:
+    """Return a batch in parts of CHUNK configurations, anything else whole."""
+    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+    if len(batch) != 1 or batch[0] <= CHUNK:
+        return [compression]
+    parts = (tensor.expand(*batch, -1).split(CHUNK) for tensor in tensors)
+    return [Compression(*part) for part in zip(*parts, strict=True)]
 
 
-def _join(costs: list[Cost], compression: Compression) -> Cost:
+def _join(parts: list[LayerCost], compression: Compression) -> LayerCost:
+    """Return costs joined along their configurations; what holds for all of them is taken once."""
+    if len(parts) == 1:
+        return parts[0]
+    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    (count,) = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+
     def joined(parts: list) -> object:  # type: ignore[type-arg]
         first = parts[0]
         if isinstance(first, Tensor):
             whole = sum(part.shape[0] for part in parts if part.dim() > 1)
-            return torch.cat(parts) if first.dim() > 1 and whole == len(compression.weight_bits) else first
+            return torch.cat(parts) if first.dim() > 1 and whole == count else first
         if isinstance(first, Mapping):
             return {key: joined([part[key] for part in parts]) for key in first}
         return type(first)(**{name: joined([getattr(part, name) for part in parts]) for name in first.__dataclass_fields__})
 
-    first = costs[0]
-    joined_work, joined_layers = joined([cost.work for cost in costs]), joined([cost.per_layer for cost in costs])
-    assert isinstance(joined_work, Work)
-    assert isinstance(joined_layers, LayerCost)
-    return Cost(first.network, compression, joined_work, joined_layers, first.machine, first.clock_mhz)
+    return cast(LayerCost, joined(parts))
 
 
 def macs(network: Network, compression: Compression | None = None) -> int:

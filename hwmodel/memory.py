@@ -1,9 +1,11 @@
 """DRAM and three on-chip buffers: one closed-form traffic formula for report, training and sweep.
 
-Each tensor passes DRAM between layers. A layer's operands are re-read as tiling demands; the least of two orders counts:
-keep a tile of weights and stream all inputs past it, or keep a tile of inputs and stream all weights past it. In both the
-reduction is never split, so outputs are written once at the width of the next layer. Machines that fill and drain partial
-sums all the same (`partial_sums_always_spill = 1`, the published BitFusion simulator) pay `2 x partial_sum_bits` an output.
+Each tensor passes DRAM between layers. What of a layer does not fit its buffer passes again; the least of three orders counts:
+keep a tile of weights and stream the inputs again for each, keep a tile of inputs and stream the weights again for each, or
+cut the reduction so that both pass once and partial sums are read and written between its parts. Otherwise outputs are written
+once, at the width of the next layer. Machines that fill and drain partial sums all the same (`partial_sums_always_spill = 1`,
+the published BitFusion simulator) pay `2 x partial_sum_bits` an output. `exact_tiles` replaces the closed form by `tile_search`;
+`benchmarks/closed_form_and_search.py` measures how far they lie apart.
 
 `cycles = max(array, buffer ports, DRAM interface) + exposed`. With `exposes_ends = 1` the first fill and the last drain of the
 buffers overlap with nothing, as in that simulator. Split buffers have a port each, one shared buffer (`shared_buffer = 1`) has
@@ -20,8 +22,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .accelerator import SWITCH, Execution, Granule, check_numbers, number, roofline
+from .accelerator import SWITCH, Accelerator, Execution, Granule, check_numbers, number, roofline
+from .errors import InputError
 from .numeric import Number, at_least_one, container, float64, maximum, minimum, tiles
+from .tile_search import search
 from .work import Work
 
 KIBIBYTE = 8192  # bits
@@ -66,6 +70,7 @@ class Memory:
     container_bits: Number = number("bit", 0, 64, default=0)
     leakage_mw: Number = number("mW", 0, 1e6, default=0)
     buffer_mm2: Number = number("mm2", 0, 1e4, default=0)
+    exact_tiles: Number = False  # search all tilings of a layer instead of the closed form of `operand_traffic`
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -82,28 +87,49 @@ class Memory:
         weights, inputs, outputs = ((size + (whole - size) * self.shared_buffer) * KIBIBYTE / self.buffer_copies for size in sizes)
         return weights, inputs, outputs
 
-    def operand_traffic(self, work: Work) -> tuple[Tensor, Tensor]:
-        """Return the DRAM reads of the inputs and of the second operand, in bits."""
+    def operand_traffic(self, work: Work) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the DRAM reads of the inputs and of the second operand, and the partial sums that wait in DRAM, in bits.
+
+        Each of those sums is written once and read once. Rows that do not multiply have none.
+        """
         inputs, weights = work.input_elements * work.input_bits, work.weight_elements * work.weight_bits
-        once = weights / work.steps
+        sums = work.output_elements * self.partial_sum_bits * minimum(work.reduction, 1.0)
+        if self.exact_tiles:
+            found = search(work, self.partial_sum_bits, *self.capacity_bits())
+            return inputs * found.inputs, weights * found.weights, sums * (found.sums - 1)
         weight_capacity, input_capacity, _ = self.capacity_bits()
-        weight_tiles, input_tiles = at_least_one(tiles(once, weight_capacity)), at_least_one(tiles(inputs, input_capacity))
-        weights = once.where(weight_tiles <= 1, weights)  # weights that fit stay for all steps of a recurrence
-        more_inputs, more_weights = inputs * weight_tiles, weights * input_tiles
-        keep_weights = more_inputs + weights <= inputs + more_weights
-        return more_inputs.where(keep_weights, inputs), weights.where(keep_weights, more_weights)
+        groups = work.groups.clamp(min=1)  # no group reads the tensors of another
+        once = weights / work.steps
+        weights = once.where(once <= weight_capacity, weights)  # weights that fit stay for all steps of a recurrence
+        weight_tiles = at_least_one(tiles(weights / groups, weight_capacity))
+        input_tiles = at_least_one(tiles(inputs / groups, input_capacity))
+        parts = minimum(weight_tiles, input_tiles)
+        with torch.no_grad():
+            more_inputs, more_weights = inputs * (weight_tiles - 1), weights * (input_tiles - 1)
+            waiting = 2 * sums * (parts - 1)
+            keep_weights = (more_inputs <= more_weights) & (more_inputs <= waiting)
+            keep_inputs = ~keep_weights & (more_weights <= waiting)
+            one = torch.ones_like(parts)
+        return (
+            inputs * weight_tiles.where(keep_weights, one),
+            weights * input_tiles.where(keep_inputs, one),
+            sums * (one.where(keep_weights | keep_inputs, parts) - 1),
+        )
 
     def spilled_bits(self, work: Work) -> Tensor:
         """Return the partial sums that are read from DRAM and written back whether or not the reduction is split."""
         is_product = minimum(work.reduction, 1.0)  # rows that do not multiply have no partial sums
         return work.output_elements * self.partial_sum_bits * self.partial_sums_always_spill * is_product
 
+    def drained_bits(self, work: Work) -> Tensor:
+        """Return what is written of the outputs: themselves once, or partial sums where those always spill."""
+        is_spilled = self.partial_sums_always_spill * minimum(work.reduction, 1.0)
+        return work.output_elements * work.output_bits * (1 - is_spilled) + self.spilled_bits(work)
+
     def traffic(self, work: Work, array: ArrayRun) -> dict[str, Tensor]:
         """Return the bits moved, per layer: `<memory>_read` and `<memory>_write`."""
-        inputs, weights = self.operand_traffic(work)
-        spilled = self.spilled_bits(work)
-        is_spilled = self.partial_sums_always_spill * minimum(work.reduction, 1.0)
-        outputs = work.output_elements * work.output_bits * (1 - is_spilled) + spilled
+        inputs, weights, waiting = self.operand_traffic(work)
+        spilled, outputs = waiting + self.spilled_bits(work), waiting + self.drained_bits(work)
         return {
             "dram_read": inputs + weights + work.fused_read_bits + spilled,
             "dram_write": outputs,
@@ -138,14 +164,12 @@ class Memory:
     def exposed_bits(self, work: Work) -> Tensor:
         """Return the bits of the first fill and the last drain, 0 unless they are exposed."""
         weight_capacity, input_capacity, output_capacity = self.capacity_bits()
-        spilled = self.spilled_bits(work)
-        drained = work.output_elements * work.output_bits * (1 - self.partial_sums_always_spill * minimum(work.reduction, 1.0)) + spilled
         fill = (
             minimum(work.weight_elements * work.weight_bits, weight_capacity)
             + minimum(work.input_elements * work.input_bits, input_capacity)
-            + minimum(spilled, output_capacity)
+            + minimum(self.spilled_bits(work), output_capacity)
         )
-        return (fill + minimum(drained, output_capacity)) * self.exposes_ends
+        return (fill + minimum(self.drained_bits(work), output_capacity)) * self.exposes_ends
 
     def execute(self, work: Work, array: ArrayRun, clock_mhz: Number) -> Execution:
         """Return cycles, energy and traffic of every row from what the array does with it. `work` is as stored."""
@@ -166,3 +190,12 @@ class Memory:
             stored_output_bits=work.output_bits,
             granule=array.granule,
         )
+
+
+def with_exact_tiles(machine: Accelerator) -> Accelerator:
+    """Return the machine with the exact tile search in place of the closed form; InputError when it has no buffers to tile for."""
+    memory = getattr(machine, "memory", None)
+    if not isinstance(memory, Memory):
+        raise InputError(f"{machine.name} has no buffers to search tiles for; leave the search out")
+    exact: Accelerator = replace(machine, memory=replace(memory, exact_tiles=True))  # type: ignore[type-var]
+    return exact

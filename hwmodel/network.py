@@ -313,6 +313,11 @@ class Network:
         return self._over_layers(layer.whole_groups for layer in self.layers) > 0
 
     @cached_property
+    def has_whole_groups(self) -> bool:
+        """Whether any layer's groups shrink with its channels."""
+        return bool(self.whole_groups.any())
+
+    @cached_property
     def group_inputs(self) -> Tensor:
         """[layers]: input channels per group before compression (1 in a depthwise layer)."""
         return self._over_layers(layer.in_channels / layer.groups for layer in self.layers)

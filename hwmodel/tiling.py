@@ -22,7 +22,6 @@ from .memory import KIBIBYTE
 Integers = NDArray[np.int64]
 LOOPS = ("batch", "width", "height", "input_channels", "output_channels")
 DEPENDS = {"weights": (3, 4), "inputs": (0, 1, 2, 3), "outputs": (0, 1, 2, 4)}
-ORDERS = tuple(itertools.permutations(range(len(LOOPS))))
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,14 @@ def powers(extent: int, unit: int = 1) -> Integers:
 def up(extent: Integers | int, size: Integers | int) -> Integers:
     """Return the ceiling of a division."""
     return np.asarray(-(-extent // size), dtype=np.int64)
+
+
+def orders(counts: Integers) -> list[tuple[int, ...]]:
+    """Return the orders that can differ: loops that never repeat drop out, width and height are one square and stand in one order."""
+    repeating = [loop for loop in range(len(LOOPS)) if counts[loop].max() > 1]
+    width, height = LOOPS.index("width"), LOOPS.index("height")
+    found = itertools.permutations(repeating)
+    return [order for order in found if width not in order or order.index(width) < order.index(height)]
 
 
 def search(shape: ConvolutionShape, input_bits: int, weight_bits: int, machine: BitComposable) -> TiledCost:
@@ -124,7 +131,7 @@ def search(shape: ConvolutionShape, input_bits: int, weight_bits: int, machine: 
     reads = buffer_reads(b * o * o, window, up(window, granule) * granule, oc, padded_columns, input_bits, weight_bits, sums)
     reads = {name: bits * tiles for name, bits in reads.items()}
     best: tuple[tuple[float, float], TiledCost] | None = None
-    for order in ORDERS:
+    for order in orders(counts):
         moved, resident = zip(*(follow(tile[name], counts, order, DEPENDS[name], halves[name]) for name in tile), strict=True)
         weights, inputs, outputs = moved
         first, last = sum(resident), resident[2]

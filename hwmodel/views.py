@@ -203,3 +203,43 @@ def numbers_table(profile: Profile) -> Table:
                 f"{section}.{key}", f"{quantity.value:g}{spread(quantity)}", escape(quantity.unit), quantity.confidence, escape(source)
             )
     return view
+
+
+def error_table(rows: Sequence[Mapping[Any, Any]]) -> Table:
+    """Return published results beside predictions; a dash stands for what is not published."""
+    view = Table(box=None, padding=(0, 1), header_style="bold")
+    for title in ("system", "network", "layer", "precision", "metric"):
+        view.add_column(title)
+    for title in ("published", "predicted", "error %"):
+        view.add_column(title, justify="right")
+    for row in rows:
+        words = [escape(str(row[key])) for key in ("system", "network", "layer", "precision", "metric")]
+        known = not math.isnan(row["published"])
+        published, error = (f"{row['published']:,.10g}", f"{100 * row['error']:.4g}") if known else ("-", "-")
+        view.add_row(*words, published, f"{row['predicted']:,.10g}", error)
+    return view
+
+
+def error_groups_table(groups: Sequence[Mapping[Any, Any]]) -> Table:
+    """Return the errors of each group of rows."""
+    view = Table(box=None, padding=(0, 1), header_style="bold")
+    view.add_column("group")
+    for title in ("rows", "mean error %", "worst %", "exact %"):
+        view.add_column(title, justify="right")
+    for group in groups:
+        errors = (group["mape_percent"], group["worst_percent"], 100 * group["exact_share"])
+        shown = ["-" if math.isnan(error) else f"{error:.3g}" for error in errors]
+        view.add_row(escape(group["group"]), f"{group['rows']:.0f}", *shown)
+    return view
+
+
+def calibration_table(rows: Sequence[Mapping[Any, Any]]) -> Table:
+    """Return each measurement beside the fit and beside the prediction of a fit without it."""
+    view = Table(box=None, padding=(0, 1), header_style="bold")
+    view.add_column("metric")
+    for title in ("measured", "fitted", "error %", "left out", "error %"):
+        view.add_column(title, justify="right")
+    for row in rows:
+        cells = (row["fitted"], 100 * row["fit_error"], row["left_out"], 100 * row["left_out_error"])
+        view.add_row(row["metric"], *(f"{cell:,.5g}" for cell in (row["measured"], *cells)))
+    return view

@@ -60,12 +60,14 @@ def work(network: Network, compression: Compression) -> Work:
     in_channels = compression.kept_channels @ network.reads.T
     out_channels = compression.kept_channels @ network.writes.T
     whole = network.whole_groups
-    groups = torch.where(whole, out_channels / network.group_outputs, network.layer_groups) * network.steps
-    filters = torch.where(whole, network.group_outputs, out_channels / network.layer_groups) * network.filters_per_channel
-    inputs = torch.where(whole, network.group_inputs, in_channels / network.layer_groups)
+    groups, filters, inputs = network.layer_groups, out_channels / network.layer_groups, in_channels / network.layer_groups
+    if network.has_whole_groups:
+        groups = torch.where(whole, out_channels / network.group_outputs, groups)
+        filters, inputs = torch.where(whole, network.group_outputs, filters), torch.where(whole, network.group_inputs, inputs)
+    groups, filters = groups * network.steps, filters * network.filters_per_channel
     reduction = network.kernel * inputs * network.computes
-    activation_bits = compression.activation_bits[..., network.width_owner]
-    weight_bits = compression.weight_bits[..., network.weight_owner]
+    activation_bits = compression.activation_bits.index_select(-1, network.width_owner)
+    weight_bits = compression.weight_bits.index_select(-1, network.weight_owner)
     output_elements = out_channels * network.positions
     leading = torch.broadcast_shapes(activation_bits.shape[:-1], weight_bits.shape[:-1])
     operands = torch.cat([activation_bits.expand(*leading, -1), weight_bits.expand(*leading, -1)], -1)
@@ -78,8 +80,8 @@ def work(network: Network, compression: Compression) -> Work:
         input_elements=in_channels * network.input_positions,
         weight_elements=groups * filters * reduction + output_elements * (network.table_entries > 0),
         output_elements=output_elements,
-        input_bits=activation_bits[..., network.first_operand],
-        weight_bits=operands[..., network.second_operand],
+        input_bits=activation_bits.index_select(-1, network.first_operand),
+        weight_bits=operands.index_select(-1, network.second_operand),
         output_bits=activation_bits,
         fused_read_bits=(output_elements * activation_bits) @ network.fused_reads.T,
         steps=network.steps,

@@ -250,21 +250,29 @@ def memory_oracle(machine: Any, row: Row, array: Array) -> tuple[dict[str, Fract
     if n["shared_buffer"]:
         sizes = dict.fromkeys(sizes, sum(sizes.values(), Fraction(0)))
     capacity = {name: size / n["buffer_copies"] for name, size in sizes.items()}
-    weight_tiles, input_tiles = (max(1, ceil(bits / capacity[name])) for name, bits in (("weight", weights), ("input", inputs)))
+    weight_tiles, input_tiles = (
+        max(1, ceil(Fraction(bits, row.groups) / capacity[name])) for name, bits in (("weight", weights), ("input", inputs))
+    )
     once = inputs, weights
-    inputs, weights = min(((inputs * weight_tiles, weights), (inputs, weights * input_tiles)), key=sum)
+    all_sums = row.output_elements * n["partial_sum_bits"] if row.reduction > 0 else Fraction(0)
+    waiting = all_sums * (min(weight_tiles, input_tiles) - 1)
+    inputs, weights, twice_waiting = min(
+        ((inputs * weight_tiles, weights, 0), (inputs, weights * input_tiles, 0), (inputs, weights, 2 * waiting)), key=sum
+    )
     spills = n["partial_sums_always_spill"] == 1 and row.reduction > 0
-    sums = row.output_elements * n["partial_sum_bits"] if spills else Fraction(0)
-    outputs = sums if spills else row.output_elements * output_bits
+    sums = all_sums if spills else Fraction(0)
+    drained = sums if spills else row.output_elements * output_bits
+    waits = Fraction(twice_waiting) / 2
+    all_spilled, outputs = sums + waits, drained + waits
     traffic = {
-        "dram_read": inputs + weights + row.fused_read_bits + sums,
+        "dram_read": inputs + weights + row.fused_read_bits + all_spilled,
         "dram_write": outputs,
         "weight_buffer_read": array.weight_bits,
         "weight_buffer_write": Fraction(weights),
         "input_buffer_read": array.input_bits,
         "input_buffer_write": Fraction(inputs + row.fused_read_bits),
         "output_buffer_read": array.output_read_bits + outputs,
-        "output_buffer_write": array.output_write_bits + sums,
+        "output_buffer_write": array.output_write_bits + all_spilled,
     }
     ports = [traffic[f"{name}_buffer_read"] + traffic[f"{name}_buffer_write"] for name in sizes]
     dram = traffic["dram_read"] + traffic["dram_write"]
@@ -272,7 +280,7 @@ def memory_oracle(machine: Any, row: Row, array: Array) -> tuple[dict[str, Fract
         min(once[0], capacity["input"]),
         min(once[1], capacity["weight"]),
         min(sums, capacity["output"]),
-        min(outputs, capacity["output"]),
+        min(drained, capacity["output"]),
     )
     exposed = sum(ends, Fraction(0)) * n["exposes_ends"]
     cycles = {

@@ -21,40 +21,64 @@ ARRAY = ArrayRun(*(ONE * value for value in (50.0, 70.0, 100.0, 200.0, 300.0, 40
 
 @pytest.fixture
 def moved(work_of):  # type: ignore[no-untyped-def]
-    """`moved(inputs, weights)`: DRAM reads of operands of so many bits each."""
+    """`moved(inputs, weights)`: DRAM reads of operands of so many bits each, and the partial sums that wait there."""
 
-    def run(inputs: float, weights: float) -> tuple[float, float]:
-        made = work_of(input_bits=1, weight_bits=1, elements={"input_elements": inputs, "weight_elements": weights})
+    def run(inputs: float, weights: float, outputs: float) -> tuple[float, float, float]:
+        elements = {"input_elements": inputs, "weight_elements": weights, "output_elements": outputs}
+        made = work_of(input_bits=1, weight_bits=1, elements=elements)
         return tuple(tensor.item() for tensor in MEMORY.operand_traffic(made))  # type: ignore[return-value]
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("inputs", "weights", "expected"),
+    ("inputs", "weights", "outputs", "expected"),
     [
-        (0, 0, (0, 0)),
-        (KIB, KIB / 2, (KIB, KIB / 2)),  # both fit in half a buffer: read once
-        (100 * KIB, KIB / 2, (100 * KIB, KIB / 2)),  # the weights fit: inputs stream past them
-        (KIB, 100 * KIB, (KIB, 100 * KIB)),  # the inputs fit: weights stream past them
-        (KIB + 1, KIB / 2 + 1, (KIB + 1, 2 * (KIB / 2 + 1))),  # two tiles of each: re-read the smaller, here the weights
-        (4 * KIB, 3 * KIB, (4 * KIB, 12 * KIB)),  # 6 x 4 + 3 = 27 or 4 + 4 x 3 = 16 KiB
-        (8 * KIB, KIB, (8 * KIB, 8 * KIB)),  # 2 x 8 + 1 = 17 or 8 + 8 x 1 = 16 KiB
+        (0, 0, 1, (0, 0, 0)),
+        (KIB, KIB / 2, 1, (KIB, KIB / 2, 0)),  # both fit in half a buffer: read once
+        (100 * KIB, KIB / 2, 1, (100 * KIB, KIB / 2, 0)),  # the weights fit: inputs stream past them
+        (KIB, 100 * KIB, 1, (KIB, 100 * KIB, 0)),  # the inputs fit: weights stream past them
+        (KIB + 1, KIB / 2 + 1, KIB, (KIB + 1, 2 * (KIB / 2 + 1), 0)),  # two tiles of each: re-read the smaller, here the weights
+        (4 * KIB, 3 * KIB, KIB, (4 * KIB, 12 * KIB, 0)),  # 6 x 4 + 3 = 27 or 4 + 4 x 3 = 16 KiB
+        (8 * KIB, KIB, KIB, (8 * KIB, 8 * KIB, 0)),  # 2 x 8 + 1 = 17 or 8 + 8 x 1 = 16 KiB
+        (4 * KIB, 3 * KIB, KIB / 64, (4 * KIB, 3 * KIB, 3 * KIB / 2)),  # 4 parts of the reduction: 4 + 3 + 3 x 64 / 64 = 10 KiB
+        (8 * KIB, KIB, KIB / 64, (8 * KIB, KIB, KIB / 2)),  # 2 parts: 8 + 1 + 1 = 10 KiB
     ],
 )
-def test_operands_are_read_in_the_cheaper_order(inputs: float, weights: float, expected: tuple[float, float], moved) -> None:  # type: ignore[no-untyped-def]
-    assert moved(inputs, weights) == expected
+def test_operands_are_read_in_the_cheapest_order(
+    inputs: float, weights: float, outputs: float, expected: tuple[float, float, float], moved
+) -> None:  # type: ignore[no-untyped-def]
+    assert moved(inputs, weights, outputs) == expected
 
 
-def test_the_lesser_order_by_brute_force(work_of) -> None:  # type: ignore[no-untyped-def]
+def test_the_least_order_by_brute_force(work_of) -> None:  # type: ignore[no-untyped-def]
     draw = torch.Generator().manual_seed(0)
-    inputs, weights = (torch.randint(1, 40 * KIB, (500,), generator=draw).double() for _ in range(2))
+    inputs, weights, outputs = (torch.randint(1, most, (500,), generator=draw).double() for most in (40 * KIB, 40 * KIB, 4 * KIB))
     made = work_of(input_bits=1, weight_bits=1, filters=torch.ones(500))
-    found = MEMORY.operand_traffic(replace(made, input_elements=inputs, weight_elements=weights))
-    for i, w, moved_inputs, moved_weights in zip(inputs.tolist(), weights.tolist(), *(tensor.tolist() for tensor in found), strict=True):
-        keep_weights = (-(-w // (KIB / 2)) * i, w)
-        keep_inputs = (i, -(-i // KIB) * w)
-        assert (moved_inputs, moved_weights) == min(keep_weights, keep_inputs, key=sum)
+    found = MEMORY.operand_traffic(replace(made, input_elements=inputs, weight_elements=weights, output_elements=outputs))
+    chosen = set()
+    for i, w, o, *moved in zip(inputs.tolist(), weights.tolist(), outputs.tolist(), *(tensor.tolist() for tensor in found), strict=True):
+        weight_tiles, input_tiles = -(-w // (KIB / 2)), -(-i // KIB)
+        orders = [(weight_tiles * i, w, 0), (i, input_tiles * w, 0), (i, w, 32 * o * (min(weight_tiles, input_tiles) - 1))]
+        assert tuple(moved) == min(orders, key=lambda order: order[0] + order[1] + 2 * order[2])
+        chosen.add(orders.index(tuple(moved)))
+    assert chosen == {0, 1, 2}
+
+
+def test_groups_are_tiled_one_by_one(work_of) -> None:  # type: ignore[no-untyped-def]
+    """Four groups whose weights fill half a buffer each: nothing is read twice."""
+    elements = {"input_elements": 400 * KIB, "weight_elements": 4 * KIB / 2, "output_elements": KIB}
+    inputs, weights, waiting = MEMORY.operand_traffic(work_of(groups=4, input_bits=1, weight_bits=1, elements=elements))
+    assert (inputs.item(), weights.item(), waiting.item()) == (400 * KIB, 2 * KIB, 0)
+
+
+def test_sums_that_wait_are_written_and_read(work_of) -> None:  # type: ignore[no-untyped-def]
+    elements = {"input_elements": 4 * KIB, "weight_elements": 3 * KIB, "output_elements": 128}
+    for spill in (0, 1):
+        traffic = replace(MEMORY, partial_sums_always_spill=spill).traffic(work_of(input_bits=1, weight_bits=1, elements=elements), ARRAY)
+        sums = 128 * 32
+        assert traffic["dram_read"].item() == 7 * KIB + (3 + spill) * sums
+        assert traffic["dram_write"].item() == 128 * 8 * (1 - spill) + (3 + spill) * sums
 
 
 def test_traffic_by_hand(work_of) -> None:  # type: ignore[no-untyped-def]
@@ -109,14 +133,14 @@ def test_dram_traffic_never_falls_with_bits(work_of) -> None:  # type: ignore[no
         {"filters": 16, "reduction": 144, "kernel": 9, "positions": 4096},
     ):
         for width in ("input_bits", "weight_bits"):
-            inputs, weights = MEMORY.operand_traffic(work_of(**sizes, **{width: bits}))
-            assert bool(((inputs + weights).diff() >= 0).all())
+            inputs, weights, waiting = MEMORY.operand_traffic(work_of(**sizes, **{width: bits}))
+            assert bool(((inputs + weights + 2 * waiting).diff() >= 0).all())
 
 
 def test_an_operand_in_one_tile_sends_no_gradient_to_the_other(work_of) -> None:  # type: ignore[no-untyped-def]
     made = work_of(input_bits=1, weight_bits=1)
     weights = torch.tensor([KIB / 2], dtype=torch.float64, requires_grad=True)
-    inputs, _ = MEMORY.operand_traffic(
+    inputs, *_ = MEMORY.operand_traffic(
         replace(made, weight_elements=weights, input_elements=torch.tensor([50.0 * KIB], dtype=torch.float64))
     )
     assert not inputs.requires_grad or torch.autograd.grad(inputs.sum(), weights)[0].item() == 0
@@ -127,9 +151,11 @@ def test_an_operand_in_one_tile_sends_no_gradient_to_the_other(work_of) -> None:
 
 def test_a_shared_buffer_holds_whichever_operand_is_kept(work_of) -> None:  # type: ignore[no-untyped-def]
     shared = replace(MEMORY, shared_buffer=1)  # 4 KiB in all, 2 for a tile
-    made = work_of(input_bits=1, weight_bits=1, elements={"input_elements": 100 * KIB, "weight_elements": 2 * KIB})
-    assert [bits.item() for bits in shared.operand_traffic(made)] == [100 * KIB, 2 * KIB]
-    assert [bits.item() for bits in MEMORY.operand_traffic(made)] == [100 * KIB, 200 * KIB], "split: four tiles of half a KiB"
+    made = work_of(
+        input_bits=1, weight_bits=1, elements={"input_elements": 100 * KIB, "weight_elements": 2 * KIB, "output_elements": 100 * KIB}
+    )
+    assert [bits.item() for bits in shared.operand_traffic(made)] == [100 * KIB, 2 * KIB, 0]
+    assert [bits.item() for bits in MEMORY.operand_traffic(made)] == [100 * KIB, 200 * KIB, 0], "split: four tiles of half a KiB"
     over = replace(made, weight_elements=made.weight_elements + 1)
     assert shared.operand_traffic(over)[1].item() > 2 * KIB + 1
 

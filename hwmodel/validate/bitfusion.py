@@ -1,63 +1,32 @@
-"""Predictions beside published results: the error table of a profile, from rows and layer shapes in two CSV files.
+"""BitFusion as its authors simulate it: every published row beside the exact tile search.
 
-Rows: `system, network, layer, precision, metric, value, unit, source, confidence`; layers: `network, layer, K, O, S, IC, OC, B,
-act_bits, wgt_bits, first_layer_im2col`. Numbers in a row's system text (`16x32`, `192 b/cycle`, `64/32/16 KB`) choose the
-variant of the machine. Rows of another system or metric are not predicted, and are counted as such.
+Layers: `network, layer, K, O, S, IC, OC, B, act_bits, wgt_bits, first_layer_im2col`. Numbers in a row's system text (`16x32`,
+`192 b/cycle`, `64/32/16 KB`) choose the variant of the machine.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .composable import BitComposable
-from .errors import InputError
-from .profile import PROFILES, load_accelerator
-from .tiling import ConvolutionShape, TiledCost, search
+from ..composable import BitComposable
+from ..errors import InputError
+from ..profile import load_accelerator
+from ..tables import read_table
+from ..tiling import ConvolutionShape, TiledCost, search
+from .rows import DATA, ROW_COLUMNS, Validation, compare
 
-ROWS, LAYERS = PROFILES / "validation" / "bitfusion_rows.csv", PROFILES / "validation" / "bitfusion_layers.csv"
+ROWS, LAYERS = DATA / "bitfusion_rows.csv", DATA / "bitfusion_layers.csv"
+SYSTEM = "BitFusion"
 METRICS = {
     "cycles": "cycles", "memory_stall_cycles": "stall_cycles", "dram_read": "dram_read", "dram_write": "dram_write",
     "wbuf_read": "weight_buffer_read", "wbuf_write": "weight_buffer_write", "ibuf_read": "input_buffer_read",
     "ibuf_write": "input_buffer_write", "obuf_read": "output_buffer_read", "obuf_write": "output_buffer_write",
 }  # fmt: skip
-ROW_COLUMNS = ("system", "network", "layer", "precision", "metric", "value")
 LAYER_COLUMNS = ("network", "layer", "K", "O", "S", "IC", "OC", "B", "act_bits", "wgt_bits", "first_layer_im2col")
-
-
-@dataclass(frozen=True, eq=False)
-class Validation:
-    """`rows`: system, network, layer, precision, metric, published, predicted, error (relative). `skipped`: rows not predicted."""
-
-    rows: pd.DataFrame
-    skipped: int
-
-    def summary(self) -> dict[str, float]:
-        """Return the number of rows, the mean and the worst absolute error in %, and the share that is exact."""
-        error = self.rows["error"].abs()
-        return {
-            "rows": float(len(error)),
-            "mape_percent": 100 * float(error.mean()),
-            "worst_percent": 100 * float(error.max()),
-            "exact_share": float((error == 0).mean()),
-        }
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a CSV file; InputError when it is missing or lacks a column."""
-    if not path.is_file():
-        raise InputError(f"no file {path}")
-    try:
-        frame = pd.read_csv(path)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from error
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}; it must have {', '.join(columns)}")
-    return frame
 
 
 def variant(machine: BitComposable, system: str) -> BitComposable:
@@ -106,7 +75,7 @@ def predict(row: Mapping[Any, Any], costs: pd.DataFrame, clock_mhz: float) -> fl
     return float(network[METRICS[plain]].sum()) if plain in METRICS else None
 
 
-def validate(name: str = "bitfusion", rows: Path = ROWS, layers: Path = LAYERS) -> Validation:
+def study(name: str = "bitfusion", rows: Path = ROWS, layers: Path = LAYERS) -> Validation:
     """Return the error table of a bit-composable profile against published rows.
 
     **Errors**: InputError for a profile of another family, a missing file or column.
@@ -115,26 +84,14 @@ def validate(name: str = "bitfusion", rows: Path = ROWS, layers: Path = LAYERS) 
     if not isinstance(machine, BitComposable):
         raise InputError(f"profile {name!r} is of the family {type(machine).__name__}; published rows are at hand for BitComposable alone")
     published, shapes = read_table(rows, ROW_COLUMNS), read_table(layers, LAYER_COLUMNS)
-    found, skipped = [], 0
-    for system, part in published.groupby("system", sort=False):
-        if not str(system).startswith("BitFusion"):
-            skipped += len(part)
-            continue
-        costs = layer_costs(shapes, variant(machine, str(system)))
-        for row in part.to_dict("records"):
-            said = predict(row, costs, float(machine.clock_mhz))
-            if said is None:
-                skipped += 1
-                continue
-            value = float(row["value"])
-            found.append(
-                {
-                    **{key: row[key] for key in ROW_COLUMNS[:-1]},
-                    "published": value,
-                    "predicted": said,
-                    "error": (said - value) / value if value else said,
-                }
-            )
-    if not found:
-        raise InputError(f"{rows} holds no row that can be predicted: the system must start with BitFusion and the network be in {layers}")
-    return Validation(pd.DataFrame(found), skipped)
+    systems = [str(system) for system in published["system"].unique() if str(system).startswith(SYSTEM)]
+    costs = {system: layer_costs(shapes, variant(machine, system)) for system in systems}
+    clock = float(machine.clock_mhz)
+
+    def said(row: Mapping[Any, Any]) -> float | None:
+        return predict(row, costs[row["system"]], clock) if row["system"] in costs else None
+
+    found = compare(published, said, lambda metric: metric.removeprefix("total_"))
+    if not len(found.rows):
+        raise InputError(f"{rows} holds no row that can be predicted: the system must start with {SYSTEM} and the network be in {layers}")
+    return found

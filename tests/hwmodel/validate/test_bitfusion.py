@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from hwmodel.cli import app
 from hwmodel.errors import InputError
-from hwmodel.validate import LAYERS, ROWS, validate
+from hwmodel.validate import validate
+from hwmodel.validate.bitfusion import LAYERS, ROWS
 
 
 def test_every_published_integer_is_met() -> None:
