@@ -15,7 +15,6 @@ from .comparison import price
 from .comparison_figure import plot_comparison
 from .compression import Compression, uniform
 from .console import console, human, run
-from .cost import simulate
 from .errors import InputError
 from .files import write_text
 from .graph import draw
@@ -161,20 +160,22 @@ def simulate_command(
 ) -> None:
     """Print what a network costs on an accelerator, by layer and in all."""
     one_format(csv, as_json)
-    machine, network = load_accelerator(accelerator, node_nm=node_nm), read_network(model, num_classes, width, input_shape)
+    load_accelerator(accelerator, node_nm=node_nm)  # refuse what is wrong before the network is traced
+    network = read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
-    cost = simulate(network, chosen, machine)
-    frame = table(cost)
+    (priced,) = price(network, chosen, [accelerator], node_nm)
+    frame = table(priced.cost)
     if csv:
         print(frame.to_csv(index=False), end="")
     elif as_json:
-        print(to_json({"totals": totals(cost), "layers": frame.to_dict("records")}))
+        low, _, high = priced.energy_band_pj
+        whole = {**totals(priced.cost), "energy_low_pj": low, "energy_high_pj": high}
+        print(to_json({"totals": whole, "layers": frame.to_dict("records")}))
     else:
         screen = console()
-        screen.print(layer_table(frame, f"{model} on {machine.name}", screen.width))
+        screen.print(layer_table(frame, f"{model} on {priced.machine.name}", screen.width))
         screen.print()
-        (priced,) = price(network, chosen, [accelerator], node_nm)
-        screen.print(total_table(cost, priced.energy_band_pj))
+        screen.print(total_table(priced.cost, priced.energy_band_pj))
 
 
 @app.command()
