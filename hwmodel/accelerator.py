@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .numeric import float64, maximum
+from .numeric import Number, float64, maximum, tiles
 from .work import Work
 
 SWITCH = "0 or 1"  # unit of a number that is a switch, and may still be a tensor in a sweep over machines
@@ -79,6 +79,11 @@ class Execution:
 def roofline(compute: Tensor, on_chip: Tensor, dram: Tensor) -> Tensor:
     """Return the largest of the three; at a tie the gradient goes to the array, then to the buffers."""
     return maximum(maximum(compute, on_chip), dram)
+
+
+def word_passes(work: Work, word_bits: Number) -> Tensor:
+    """Return how many products of whole words make one: 1 up to the word's width, 4 up to twice that in both operands."""
+    return tiles(work.weight_bits, word_bits) * tiles(work.input_bits, word_bits)
 
 
 class Accelerator(Protocol):

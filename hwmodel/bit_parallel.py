@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accelerator import SWITCH, Execution, Granule, check_numbers, number
+from .accelerator import SWITCH, Execution, Granule, check_numbers, number, word_passes
 from .memory import ArrayRun, Memory
 from .numeric import Number, at_least_one, float64, tiles
 from .work import Work
@@ -52,10 +52,6 @@ class BitParallel:
         """Area of the array, 0 when the profile does not give it."""
         return float64(self.rows) * self.columns * self.unit_um2 * 1e-6
 
-    def word_passes(self, work: Work) -> Tensor:
-        """Return how many products of whole words make one: 1 up to the word's width, 4 up to twice that in both operands."""
-        return tiles(work.weight_bits, self.word_bits) * tiles(work.input_bits, self.word_bits)
-
     def reduction_tiles(self, work: Work) -> Tensor:
         """Return the folds of the reduction over the rows of a weight-stationary array."""
         whole_windows = tiles(work.reduction, self.rows)
@@ -69,7 +65,7 @@ class BitParallel:
         weight_stationary = filters * self.reduction_tiles(work) * (work.positions + fill * (2 * self.rows + self.columns - 2))
         output_stationary = filters * tiles(work.positions, self.rows) * (work.reduction + fill * (self.rows + self.columns - 2))
         folds = torch.where(float64(self.output_stationary) > 0, output_stationary, weight_stationary)
-        cycles = (folds * self.word_passes(work) - fill) * self.compute_overhead
+        cycles = (folds * word_passes(work, self.word_bits) - fill) * self.compute_overhead
         return torch.where(work.macs.detach() > 0, cycles, 0.0)
 
     def granule(self, work: Work) -> Granule:
@@ -92,7 +88,7 @@ class BitParallel:
         held = work.weight_elements * stored.weight_bits
         array = ArrayRun(
             compute_cycles=self.compute_cycles(work),
-            compute_pj=work.macs * self.word_passes(work) * self.mac_pj,
+            compute_pj=work.macs * word_passes(work, self.word_bits) * self.mac_pj,
             input_bits=work.groups * work.reduction * work.positions * tiles(work.filters, self.columns) * stored.input_bits,
             weight_bits=torch.where(streams_products, held * tiles(work.positions, self.rows), held),
             output_read_bits=torch.where(streams_products, torch.zeros_like(sums), sums * (at_least_one(folds) - 1)),

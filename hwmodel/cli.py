@@ -19,7 +19,6 @@ from .comparison import price
 from .comparison_figure import plot_comparison
 from .compression import Compression, uniform
 from .console import console, human, run
-from .cost import simulate
 from .errors import InputError
 from .files import write_text
 from .graph import draw
@@ -209,22 +208,24 @@ def simulate_command(
 ) -> None:
     """Print what a network costs on an accelerator, by layer and in all."""
     one_format(csv, as_json, as_html)
-    machine, network = load_accelerator(accelerator, node_nm=node_nm), read_network(model, num_classes, width, input_shape)
+    load_accelerator(accelerator, node_nm=node_nm)  # refuse what is wrong before the network is traced
+    network = read_network(model, num_classes, width, input_shape)
     chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
-    cost = simulate(network, chosen, machine, search=exact)
-    frame = table(cost) if by is Grouping.layer else getattr(cost, f"by_{by.value}")().reset_index()
+    (priced,) = price(network, chosen, [accelerator], node_nm, search=exact)
+    frame = table(priced.cost) if by is Grouping.layer else getattr(priced.cost, f"by_{by.value}")().reset_index()
     if csv:
         print(frame.to_csv(index=False), end="")
     elif as_html:
         print(frame.to_html(index=False))
     elif as_json:
-        print(to_json({"totals": totals(cost), "capture": network.capture, f"{by.value}s": frame.to_dict("records")}))
+        low, _, high = priced.energy_band_pj
+        whole = {**totals(priced.cost), "energy_low_pj": low, "energy_high_pj": high}
+        print(to_json({"totals": whole, "capture": network.capture, f"{by.value}s": frame.to_dict("records")}))
     else:
-        screen, title = console(), f"{model} on {machine.name}"
+        screen, title = console(), f"{model} on {priced.machine.name}"
         screen.print(layer_table(frame, title, screen.width) if by is Grouping.layer else group_table(frame, title))
         screen.print()
-        (priced,) = price(network, chosen, [accelerator], node_nm)
-        screen.print(total_table(cost, priced.energy_band_pj))
+        screen.print(total_table(priced.cost, priced.energy_band_pj))
 
 
 @app.command()

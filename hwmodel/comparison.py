@@ -63,15 +63,20 @@ class Priced:
         }
 
 
-def price(network: Network, compression: Compression, names: Sequence[str], node_nm: float | None = None) -> list[Priced]:
-    """Return the cost of one configuration on each machine, given by name or path; at one technology node if it is given."""
-    return [_price(network, compression, name, node_nm) for name in names]
+def price(
+    network: Network, compression: Compression, names: Sequence[str], node_nm: float | None = None, *, search: bool = False
+) -> list[Priced]:
+    """Return the cost of one configuration on each machine, given by name or path; at one technology node if it is given.
+
+    `search` looks for the best tiling of every layer instead of the closed form.
+    """
+    return [_price(network, compression, name, node_nm, search) for name in names]
 
 
-def _price(network: Network, compression: Compression, name: str, node_nm: float | None) -> Priced:
+def _price(network: Network, compression: Compression, name: str, node_nm: float | None, search: bool) -> Priced:
     machine = load_accelerator(name, node_nm=node_nm)
-    cost = simulate(network, compression, machine)
-    banded = simulate(network, compression, load_accelerator(name, band=True, node_nm=node_nm))
+    cost = simulate(network, compression, machine, search=search)
+    banded = simulate(network, compression, load_accelerator(name, band=True, node_nm=node_nm), search=search)
     low, _, high = banded.energy_pj.detach().expand(3).tolist()
     nominal = torch.as_tensor(cost.energy_pj).item()
     return Priced(machine, cost, (low, nominal, high))

@@ -127,7 +127,7 @@ class Cost:
     @cached_property
     def per_layer(self) -> LayerCost:
         """Costs by layer."""
-        return _join([price(self.network, part, self.accelerator) for part in _chunks(self.compression)], self.compression)
+        return _join([layer_cost(self.network, part, self.accelerator) for part in _chunks(self.compression)], self.compression)
 
     @property
     def work(self) -> Work:
@@ -256,13 +256,13 @@ def simulate(network: Network, compression: Compression, machine: Accelerator, *
         return Cost(network, compression, machine, {})
     totals = []
     for part in parts:
-        layers = price(network, part, machine)
+        layers = layer_cost(network, part, machine)
         totals.append({name: of(layers, network) for name, of in TOTALS.items()})
     joined = {name: torch.cat([total[name] for total in totals]) if totals[0][name].dim() else totals[0][name] for name in TOTALS}
     return Cost(network, compression, machine, joined)
 
 
-def price(network: Network, compression: Compression, machine: Accelerator) -> LayerCost:
+def layer_cost(network: Network, compression: Compression, machine: Accelerator) -> LayerCost:
     """Return what every layer costs."""
     seen = work(network, compression)
     run: Execution = machine.execute(seen)

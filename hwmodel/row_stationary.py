@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accelerator import Execution, Granule, check_numbers, number
+from .accelerator import Execution, Granule, check_numbers, number, word_passes
 from .memory import ArrayRun, Memory
 from .numeric import Number, float64, tiles
 from .work import Work
@@ -46,14 +46,10 @@ class RowStationary:
         """Area of the array, 0 when the profile does not give it."""
         return float64(self.units) * self.unit_um2 * 1e-6
 
-    def word_passes(self, work: Work) -> Tensor:
-        """Return how many products of whole words make one."""
-        return tiles(work.weight_bits, self.word_bits) * tiles(work.input_bits, self.word_bits)
-
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row."""
         stored = self.memory.stored(work)
-        products = work.macs * self.word_passes(work)
+        products = work.macs * word_passes(work, self.word_bits)
         sums = work.output_elements * self.memory.partial_sum_bits * tiles(work.reduction / work.kernel, self.channels_per_pass)
         one = torch.ones_like(products)
         array = ArrayRun(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accelerator import Execution, Granule, check_numbers, number
+from .accelerator import Execution, Granule, check_numbers, number, word_passes
 from .memory import ArrayRun, Memory
 from .numeric import Number, at_least_one, float64, staircase, tiles
 from .work import Work
@@ -61,13 +61,9 @@ class SubWord:
         shares = self.splits()
         return staircase(wider, [share * self.word_bits for share in shares], [of_share(share) for share in shares])
 
-    def word_passes(self, work: Work) -> Tensor:
-        """Return how many products of whole words make one."""
-        return tiles(work.weight_bits, self.word_bits) * tiles(work.input_bits, self.word_bits)
-
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row."""
-        passes, stored = self.word_passes(work), self.memory.stored(work)
+        passes, stored = word_passes(work, self.word_bits), self.memory.stored(work)
         folds = self.by_width(work, lambda share: tiles(work.reduction * share, self.rows))
         filter_tiles = tiles(work.filters, self.columns)
         sums = work.output_elements * self.memory.partial_sum_bits

@@ -86,6 +86,7 @@ def test_simulate_json_and_csv_equal_the_library(hwmodel, zoo) -> None:  # type:
     assert set(content) == {"totals", "capture", "layers"}
     assert content["capture"] == "export"
     assert {name: content["totals"][name] for name in cost.totals()} == cost.totals()
+    assert content["totals"]["energy_low_pj"] <= content["totals"]["energy_pj"] < content["totals"]["energy_high_pj"]
     assert content["totals"]["milliseconds"] == cost.milliseconds.item()
     assert content["totals"]["compute_pj"] == cost.per_layer.energy_pj["compute"].sum().item()
     assert [layer["layer"] for layer in content["layers"]] == [layer.name for layer in network.layers]

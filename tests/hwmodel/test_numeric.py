@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwmodel.numeric import at_least_one, container, float64, maximum, minimum, round_up_to, through, tiles
+from hwmodel.numeric import at_least_one, container, float64, maximum, minimum, round_up_to, staircase, through, tiles
 
 WIDTHS = torch.tensor([2.0, 4.0, 8.0, 16.0], dtype=torch.float64)
 finite = st.floats(-1e12, 1e12)
@@ -130,3 +130,20 @@ def test_containers_of_many_machines_and_none() -> None:
     assert container(bits, 0) is bits
     found = container(bits, torch.tensor([[0.0], [8.0]], dtype=torch.float64))
     assert found.tolist() == [[3.5, 8, 9], [8, 8, 16]]
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=5), st.floats(0.5, 40))
+def test_a_staircase_rises_by_the_difference_over_the_step_that_holds_the_width(heights: list[int], bits: float) -> None:
+    """Equal neighbours are one step; its slope is its rise over its width, 0 on the first step and beyond the last."""
+    widths, values = [2.0**i for i in range(1, len(heights) + 1)], [float(sum(heights[: i + 1])) for i in range(len(heights))]
+    at = scalar(bits)
+    found = staircase(at, widths, [torch.tensor(value, dtype=torch.float64) for value in values])
+    tier = next((i for i, width in enumerate(widths) if bits <= width), None)
+    if tier is None:
+        assert (found.item(), gradient(found, at)) == (values[-1], 0)
+        return
+    below = [i for i in range(tier) if values[i] != values[tier]]
+    end = max(i for i in range(len(values)) if values[i] == values[tier])
+    expected = (values[tier] - values[below[-1]]) / (widths[end] - widths[below[-1]]) if below else 0.0
+    assert found.item() == values[tier]
+    assert gradient(found, at) == pytest.approx(expected, rel=1e-14)

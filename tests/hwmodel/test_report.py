@@ -1,5 +1,7 @@
 """The table of a cost: one row per layer whose columns add up to the totals."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,3 +66,32 @@ def test_a_batch_has_no_table(cost) -> None:  # type: ignore[no-untyped-def]
     )
     with pytest.raises(InputError, match=r"a table shows one configuration, this cost holds \(3,\)"):
         table(simulate(cost.network, batch, load_accelerator("bitfusion")))
+
+
+def test_the_table_shows_the_padding(cost) -> None:  # type: ignore[no-untyped-def]
+    rows, layers = table(cost).set_index("layer"), cost.per_layer
+    assert rows["utilization"].tolist() == layers.utilization.tolist()
+    assert rows.loc["conv1", ["input_granule", "wasted_input_channels", "output_granule", "wasted_output_channels"]].tolist() == [
+        16,
+        13,
+        32,
+        16,
+    ]
+    assert rows.loc["avgpool", ["input_granule", "wasted_input_channels", "utilization"]].tolist() == [0, 0, 0]
+
+
+def test_the_buffers_can_be_the_bound(zoo) -> None:  # type: ignore[no-untyped-def]
+    network, eyeriss = zoo("resnet8"), load_accelerator("eyeriss")
+    eyeriss = replace(eyeriss, memory=replace(eyeriss.memory, dram_bits_per_cycle=60))  # type: ignore[attr-defined, type-var]
+    rows = table(simulate(network, uniform(network, 8, 8), eyeriss))
+    layers = simulate(network, uniform(network, 8, 8), eyeriss).per_layer
+    assert set(rows["bound"]) == {"on_chip", "dram"}
+    for i, bound in enumerate(rows["bound"]):
+        parts = {"compute": layers.compute_cycles[i], "on_chip": layers.on_chip_cycles[i], "dram": layers.dram_cycles[i]}
+        assert parts[bound] == max(parts.values())
+        assert layers.cycles[i] == parts[bound] + layers.exposed_cycles[i]
+
+
+def test_a_measured_machine_has_no_parts_to_be_bound_by(zoo) -> None:  # type: ignore[no-untyped-def]
+    network = zoo("kws")
+    assert set(table(simulate(network, uniform(network, 8, 8), load_accelerator("mpic")))["bound"]) <= {"measured", "none"}
