@@ -6,6 +6,7 @@ from .compression import Compression, full_precision, uniform
 from .cost import Cost, LayerCost, bops, macs, simulate
 from .errors import InputError
 from .network import ChannelGroup, Coverage, Layer, Network
+from .onnx_import import OnnxModel, from_onnx, load_onnx
 from .operators import register
 from .profile import available, load_accelerator
 from .report import table
@@ -15,6 +16,6 @@ from .work import Work, work
 
 __all__ = [
     "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Execution", "InputError", "Layer", "LayerCost", "Network",
-    "UnsupportedOperator", "Validation", "Work", "available", "bops", "full_precision", "load_accelerator", "macs", "register", "simulate",
+    "OnnxModel",    "UnsupportedOperator", "Validation", "Work", "available", "bops", "from_onnx", "full_precision", "load_accelerator", "load_onnx", "macs", "register", "simulate",
     "table", "trace", "uniform", "validate", "work", "zoo",
 ]  # fmt: skip
