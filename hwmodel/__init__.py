@@ -8,6 +8,7 @@ from .cost import Cost, LayerCost, bops, macs, simulate
 from .efficiency import Efficiency, achieved, area_mm2, peak
 from .errors import InputError
 from .network import ChannelGroup, Coverage, Layer, Network
+from .onnx_import import OnnxModel, from_onnx, load_onnx
 from .operators import register
 from .profile import available, load_accelerator
 from .report import table
@@ -17,6 +18,7 @@ from .work import Work, work
 
 __all__ = [
     "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Efficiency", "Execution", "InputError", "Layer", "LayerCost", "Network",
-    "Priced", "UnsupportedOperator", "Validation", "Work", "achieved", "area_mm2", "available", "bops", "full_precision", "load_accelerator", "macs", "peak", "price", "register", "simulate",
+    "OnnxModel", "Priced", "UnsupportedOperator", "Validation", "Work", "achieved", "area_mm2", "available", "bops", "from_onnx", "full_precision",
+    "load_accelerator", "load_onnx", "macs", "peak", "price", "register", "simulate",
     "table", "trace", "uniform", "validate", "work", "zoo",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from .errors import InputError
 from .files import write_text
 from .graph import draw
 from .network import Network
+from .onnx_import import load_onnx
 from .profile import available, load_accelerator, profile_path, read_profile
 from .report import table
 from .tables import numeric, read_table
@@ -97,7 +98,7 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Model = Annotated[str, typer.Argument(help=f"{', '.join(ZOO)}, or package.module:factory.", autocompletion=models)]
+Model = Annotated[str, typer.Argument(help=f"{', '.join(ZOO)}, package.module:factory, or a file in .onnx.", autocompletion=models)]
 Classes = Annotated[int | None, typer.Option(help="Classes of a network of the zoo.")]
 Width = Annotated[float | None, typer.Option(help="Scale of the hidden channels of a network of the zoo.")]
 Shape = Annotated[str | None, typer.Option(metavar="C,H,W", help="One sample's shape, such as 3,32,32.")]
@@ -109,6 +110,7 @@ InputBits = Annotated[float | None, typer.Option(help="Width of the network's in
 FirstLastBits = Annotated[float | None, typer.Option(help="Width of the first and the last layer.")]
 SpecFile = Annotated[Path | None, typer.Option("--compression", help="JSON file of widths by layer and kept channels by group.")]
 Node = Annotated[float | None, typer.Option(help="Scale energies of logic to this technology node in nm; DRAM never.")]
+Axes = Annotated[list[str] | None, typer.Option(metavar="NAME=SIZE", help="Size of a free axis of an ONNX file; give it again.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsHtml = Annotated[bool, typer.Option("--html", help="Print an HTML table.")]
@@ -125,13 +127,33 @@ def options(
 # ---- from words to objects -------------------------------------------------------------------------------------------
 
 
-def read_network(model: str, num_classes: int | None, width: float | None, input_shape: str | None) -> Network:
-    """Return the traced network of a model argument."""
+def read_network(
+    model: str, num_classes: int | None, width: float | None, input_shape: str | None, axes: list[str] | None
+) -> tuple[Network, Compression | None]:
+    """Return the network of a model argument, and the widths that an ONNX file sets."""
     if model.endswith(".onnx"):
-        raise InputError(f"cannot read {model}: ONNX import is not available yet; give a name of the zoo or package.module:factory")
+        given = {"--num-classes": num_classes, "--width": width, "--input-shape": input_shape}
+        for option, value in given.items():
+            if value is not None:
+                raise InputError(f"{option} {value} does not go with {model}: the file decides; size free axes with --axes NAME=SIZE")
+        read = load_onnx(model, axes=sizes_by_name(axes or []))
+        return read.network, read.compression if read.quantized else None
+    if axes:
+        raise InputError(f"--axes {axes[0]} does not go with {model}; it sizes the free axes of an ONNX file")
     shape = None if input_shape is None else sizes(input_shape)
     module, inputs = load_model(model, input_shape=shape, num_classes=num_classes, width=width)
-    return trace(module, inputs)
+    return trace(module, inputs), None
+
+
+def sizes_by_name(given: list[str]) -> dict[str, int]:
+    """Return the sizes in `batch=1`, given several times or between commas."""
+    found: dict[str, int] = {}
+    for part in (part for text in given for part in text.split(",")):
+        name, _, size = part.strip().rpartition("=")
+        if not name or not size.isdecimal() or int(size) < 1:
+            raise InputError(f"--axes is {part!r}; it must be a name and a positive size such as batch=1")
+        found[name] = int(size)
+    return found
 
 
 def sizes(text: str) -> list[int]:
@@ -156,9 +178,17 @@ def read_compression(path: Path, network: Network) -> Compression:
 
 
 def choose_compression(
-    network: Network, spec: Path | None, weight: float | None, activation: float | None, inputs: float | None, first_last: float | None
+    network: Network,
+    own: Compression | None,
+    spec: Path | None,
+    weight: float | None,
+    activation: float | None,
+    inputs: float | None,
+    first_last: float | None,
 ) -> Compression:
-    """Return the compression of the options: a file, or the same widths everywhere."""
+    """Return the compression of the options: a file, the same widths everywhere, or the model's own when none are given."""
+    if spec is None and own is not None and all(bits is None for bits in (weight, activation, inputs, first_last)):
+        return own
     if spec is None:
         weight, activation, inputs = (DEFAULT_BITS if bits is None else bits for bits in (weight, activation, inputs))
         return uniform(network, weight, activation, input_bits=inputs, first_last_bits=first_last)
@@ -202,6 +232,7 @@ def simulate_command(
     by: By = Grouping.layer,
     node_nm: Node = None,
     exact: Annotated[bool, typer.Option("--exact", help="Search the tiling of every layer instead of the closed form.")] = False,
+    axes: Axes = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
     as_html: AsHtml = False,
@@ -209,8 +240,8 @@ def simulate_command(
     """Print what a network costs on an accelerator, by layer and in all."""
     one_format(csv, as_json, as_html)
     load_accelerator(accelerator, node_nm=node_nm)  # refuse what is wrong before the network is traced
-    network = read_network(model, num_classes, width, input_shape)
-    chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
+    network, own = read_network(model, num_classes, width, input_shape, axes)
+    chosen = choose_compression(network, own, compression, weight_bits, activation_bits, input_bits, first_last_bits)
     (priced,) = price(network, chosen, [accelerator], node_nm, search=exact)
     frame = table(priced.cost) if by is Grouping.layer else getattr(priced.cost, f"by_{by.value}")().reset_index()
     if csv:
@@ -269,7 +300,7 @@ def calibrate_command(
     """Fit numbers of a profile to measured energies, cycles or times, and write the new profile."""
     check_new_profile(out)
     measured = numeric(read_table(measurements, MEASURED), ("weight_bits", "activation_bits", "value"), measurements, 0)
-    networks = {model: read_network(model, None, None, None) for model in measured["model"].astype(str).unique()}
+    networks = {model: read_network(model, None, None, None, None)[0] for model in measured["model"].astype(str).unique()}
     rows = [
         Measurement(
             networks[str(row["model"])],
@@ -299,9 +330,10 @@ def graph(
     num_classes: Classes = None,
     width: Width = None,
     input_shape: Shape = None,
+    axes: Axes = None,
 ) -> None:
     """Draw a network: one box a stored tensor, one colour a channel group."""
-    draw(read_network(model, num_classes, width, input_shape), out)
+    draw(read_network(model, num_classes, width, input_shape, axes)[0], out)
     print(out)
 
 
@@ -319,6 +351,7 @@ def compare(
     input_shape: Shape = None,
     node_nm: Node = None,
     plot: Annotated[Path | None, typer.Option(help="PNG or SVG file to draw the comparison in.")] = None,
+    axes: Axes = None,
     csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
@@ -326,8 +359,8 @@ def compare(
     one_format(csv, as_json)
     for name in accelerator:
         load_accelerator(name, node_nm=node_nm)  # refuse what is wrong before the network is traced
-    network = read_network(model, num_classes, width, input_shape)
-    chosen = choose_compression(network, compression, weight_bits, activation_bits, input_bits, first_last_bits)
+    network, own = read_network(model, num_classes, width, input_shape, axes)
+    chosen = choose_compression(network, own, compression, weight_bits, activation_bits, input_bits, first_last_bits)
     priced = price(network, chosen, accelerator, node_nm)
     rows = [
         {"accelerator": each.machine.name, **totals(each.cost), "dram_bits": dram_bits(each.cost).item(), **each.row()} for each in priced
@@ -344,9 +377,9 @@ def compare(
 
 
 @app.command()
-def groups(model: Model, num_classes: Classes = None, width: Width = None, input_shape: Shape = None) -> None:
+def groups(model: Model, num_classes: Classes = None, width: Width = None, input_shape: Shape = None, axes: Axes = None) -> None:
     """Print the channel groups of a network: what can be pruned together, and why the rest cannot."""
-    network = read_network(model, num_classes, width, input_shape)
+    network, _ = read_network(model, num_classes, width, input_shape, axes)
     view = Table(box=None, padding=(0, 1), header_style="bold")
     view.add_column("channel group", overflow="fold")
     view.add_column("channels", justify="right")

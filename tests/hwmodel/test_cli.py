@@ -307,7 +307,7 @@ def test_simulate_says_that_a_network_was_recorded(hwmodel, tmp_path, monkeypatc
         ("simulate kws -a loom --weight-bits nan", "weight_bits is nan; the range is 1 to 64"),
         ("simulate kws -a loom --first-last-bits -1", "first_last_bits is -1.0; the range is 1 to 64"),
         ("simulate resnt8 -a loom", "unknown model 'resnt8', known: lenet5"),
-        ("simulate net.onnx -a loom", "cannot read net.onnx: ONNX import is not available yet"),
+        ("simulate net.onnx -a loom", "cannot read net.onnx: no such file or directory"),
         ("simulate no_such_package:net -a loom", "cannot load model 'no_such_package:net'"),
         ("simulate kws -a lom", "unknown accelerator 'lom'; did you mean 'loom'?"),
         ("simulate kws -a nowhere.yaml", "no accelerator profile at nowhere.yaml"),
