@@ -18,7 +18,8 @@ from torch.fx import Graph, GraphModule, Node
 
 from hwmodel.coupling import Channels, Groups
 from hwmodel.errors import InputError
-from hwmodel.network import Layer, Network
+from hwmodel.layer import Layer
+from hwmodel.network import Network
 from hwmodel.trace import batch_of, export, groups_of, walk_graph, width_owners
 from hwmodel.walk import Walk
 

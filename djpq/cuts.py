@@ -11,7 +11,7 @@ import numpy as np
 from torch.fx import Graph, Node
 
 from hwmodel.coupling import Channels, Groups
-from hwmodel.network import takes_whole_groups
+from hwmodel.layer import takes_whole_groups
 from hwmodel.operators import argument
 from hwmodel.walk import Flow, Walk, operator_name, shape_of
 

@@ -7,7 +7,8 @@ from .compression import Compression, full_precision, uniform
 from .cost import Cost, LayerCost, bops, macs, simulate
 from .efficiency import Efficiency, achieved, area_mm2, peak
 from .errors import InputError
-from .network import ChannelGroup, Coverage, Layer, Network
+from .layer import ChannelGroup, Coverage, Layer
+from .network import Network
 from .onnx_import import OnnxModel, from_onnx, load_onnx
 from .operators import register
 from .profile import available, load_accelerator

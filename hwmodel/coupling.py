@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .network import ChannelGroup, Pieces
+from .layer import ChannelGroup, Pieces
 
 Channels = NDArray[np.int64]
 """Numbers of the channels at the positions of one axis, or of several axes when a reshape spread them."""

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from .errors import InputError
 from .files import whole
-from .network import Layer, Network
+from .layer import Layer
+from .network import Network
 
 INCHES_A_ROW, INCHES_A_COLUMN = 0.62, 2.6
 FROZEN = "#d9dce1"

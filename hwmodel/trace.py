@@ -17,7 +17,8 @@ from .capture import export as export  # attach exports a model itself, with a d
 from .coupling import Groups
 from .decompose import rule_of, tensors_of, writes_through_a_view
 from .errors import InputError
-from .network import Coverage, Layer, Network
+from .layer import Coverage, Layer
+from .network import Network
 from .walk import Flow, Row, Walk, operator_name, shape_of
 
 

@@ -8,7 +8,7 @@ from torch.fx.node import Argument
 
 from ..coupling import Channels
 from ..errors import InputError
-from ..network import takes_whole_groups
+from ..layer import takes_whole_groups
 from ..walk import Flow, Walk, shape_of
 from .rules import argument, register
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodel.coupling import Channels, Coupling, Groups
-from hwmodel.network import ChannelGroup
+from hwmodel.layer import ChannelGroup
 
 
 def resolved(coupling: Coupling, *tensors: Channels) -> Groups:
