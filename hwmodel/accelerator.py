@@ -68,12 +68,16 @@ class Execution:
     traffic_bits: Mapping[str, Tensor]
     stored_weight_bits: Tensor
     stored_output_bits: Tensor
-    granule: Granule
 
     @property
     def cycles(self) -> Tensor:
         """Roofline: the slowest of array, buffers and DRAM interface, and what overlaps with none of them."""
         return roofline(self.compute_cycles, self.on_chip_cycles, self.dram_cycles) + self.exposed_cycles
+
+
+def absent(value: Number) -> bool:
+    """Return whether a number says that a machine lacks what it describes, so that its formula need not run."""
+    return isinstance(value, (int, float)) and value == 0
 
 
 def roofline(compute: Tensor, on_chip: Tensor, dram: Tensor) -> Tensor:
@@ -97,4 +101,8 @@ class Accelerator(Protocol):
 
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row."""
+        ...
+
+    def granule(self, work: Work) -> Granule:
+        """Return what one pass takes at the widths of every row: for reports."""
         ...

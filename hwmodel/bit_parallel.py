@@ -93,6 +93,5 @@ class BitParallel:
             weight_bits=torch.where(streams_products, held * tiles(work.positions, self.rows), held),
             output_read_bits=torch.where(streams_products, torch.zeros_like(sums), sums * (at_least_one(folds) - 1)),
             output_write_bits=torch.where(streams_products, sums, sums * folds),
-            granule=self.granule(work),
         )
         return self.memory.execute(stored, array, self.clock_mhz)

@@ -95,6 +95,5 @@ class BitSerial:
             weight_bits=products * work.filters * tiles(work.positions, self.windows) * stored.weight_bits,
             output_read_bits=torch.zeros_like(sums),  # sums stay in the units until a filter is done
             output_write_bits=sums,
-            granule=self.granule(work),
         )
         return self.memory.execute(stored, array, self.clock_mhz)

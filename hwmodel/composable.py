@@ -76,6 +76,5 @@ class BitComposable:
             weight_bits=work.weight_elements * stored.weight_bits,  # weights stay in the units while all positions stream past
             output_read_bits=sums,
             output_write_bits=sums,
-            granule=self.granule(work),
         )
         return self.memory.execute(stored, array, self.clock_mhz)

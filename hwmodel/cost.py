@@ -9,7 +9,7 @@ weights and 8-bit inputs 9,437,184 BOPs.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -49,7 +49,7 @@ class LayerCost:
     weight_bits: Tensor
     activation_bits: Tensor
     work: Work
-    granule: Granule
+    machine: Accelerator
 
     @property
     def dram_bits(self) -> Tensor:
@@ -63,6 +63,12 @@ class LayerCost:
     @cached_property
     def _computes(self) -> Tensor:
         return (self.macs.detach() > 0).double()
+
+    @cached_property
+    def granule(self) -> Granule:
+        """What one pass of the machine takes."""
+        with torch.no_grad():
+            return self.machine.granule(self.work)
 
     @cached_property
     def _extents(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -279,7 +285,7 @@ def layer_cost(network: Network, compression: Compression, machine: Accelerator)
         weight_bits=stored_weights(network, seen) * run.stored_weight_bits,
         activation_bits=seen.output_elements * run.stored_output_bits,
         work=seen,
-        granule=run.granule,
+        machine=machine,
     )
 
 
@@ -312,7 +318,10 @@ def _join(parts: list[LayerCost], compression: Compression) -> LayerCost:
             return torch.cat(parts) if first.dim() > 1 and whole == count else first
         if isinstance(first, Mapping):
             return {key: joined([part[key] for part in parts]) for key in first}
-        return type(first)(**{name: joined([getattr(part, name) for part in parts]) for name in first.__dataclass_fields__})
+        if not isinstance(first, (LayerCost, Work)):
+            return first  # the machine
+        kind: Any = type(first)
+        return kind(**{name: joined([getattr(part, name) for part in parts]) for name in first.__dataclass_fields__})
 
     return cast(LayerCost, joined(parts))
 

@@ -50,10 +50,15 @@ class Measured:
         passes = tiles(work.weight_bits, WIDTHS[-1]) * tiles(work.input_bits, WIDTHS[-1])
         return staircase(work.input_bits, WIDTHS, by_input) * passes
 
+    def granule(self, work: Work) -> Granule:
+        """Return what one pass takes: nothing is padded in this model."""
+        one = torch.ones_like(work.macs)
+        return Granule(one, one, one)
+
     def execute(self, work: Work) -> Execution:
         """Return cycles and energy of every row, and the widths that its tensors are stored at."""
         cycles = work.macs * self.cycles_per_mac(work) + self.layer_cycles * (work.macs > 0).double()
-        nothing, one = torch.zeros_like(cycles), torch.ones_like(cycles)
+        nothing = torch.zeros_like(cycles)
         return Execution(
             compute_cycles=cycles,
             on_chip_cycles=nothing,
@@ -63,5 +68,4 @@ class Measured:
             traffic_bits={},
             stored_weight_bits=container(work.weight_bits, self.container_bits),
             stored_output_bits=container(work.output_bits, self.container_bits),
-            granule=Granule(one, one, one),
         )

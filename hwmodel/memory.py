@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .accelerator import SWITCH, Accelerator, Execution, Granule, check_numbers, number, roofline
+from .accelerator import SWITCH, Accelerator, Execution, absent, check_numbers, number, roofline
 from .errors import InputError
 from .numeric import Number, at_least_one, container, float64, maximum, minimum, tiles
 from .tile_search import search
@@ -35,7 +35,7 @@ NANOJOULE = 1e3  # pJ: one mW at one MHz is one nJ a cycle
 
 @dataclass(frozen=True, eq=False)
 class ArrayRun:
-    """What the array does, per layer: cycles, energy, its granule, and the bits it moves from and to the buffers."""
+    """What the array does, per layer: cycles, energy, and the bits it moves from and to the buffers."""
 
     compute_cycles: Tensor
     compute_pj: Tensor
@@ -43,7 +43,6 @@ class ArrayRun:
     weight_bits: Tensor
     output_read_bits: Tensor
     output_write_bits: Tensor
-    granule: Granule
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +76,8 @@ class Memory:
 
     def stored(self, work: Work) -> Work:
         """Return the work with every operand as wide as its container."""
+        if absent(self.container_bits):
+            return work
         widths = {name: container(getattr(work, name), self.container_bits) for name in ("input_bits", "weight_bits", "output_bits")}
         return replace(work, **widths)
 
@@ -99,8 +100,9 @@ class Memory:
             return inputs * found.inputs, weights * found.weights, sums * (found.sums - 1)
         weight_capacity, input_capacity, _ = self.capacity_bits()
         groups = work.groups.clamp(min=1)  # no group reads the tensors of another
-        once = weights / work.steps
-        weights = once.where(once <= weight_capacity, weights)  # weights that fit stay for all steps of a recurrence
+        if work.recurs:  # weights that fit stay for all steps
+            once = weights / work.steps
+            weights = once.where(once <= weight_capacity, weights)
         weight_tiles = at_least_one(tiles(weights / groups, weight_capacity))
         input_tiles = at_least_one(tiles(inputs / groups, input_capacity))
         parts = minimum(weight_tiles, input_tiles)
@@ -116,20 +118,19 @@ class Memory:
             sums * (one.where(keep_weights | keep_inputs, parts) - 1),
         )
 
-    def spilled_bits(self, work: Work) -> Tensor:
-        """Return the partial sums that are read from DRAM and written back whether or not the reduction is split."""
-        is_product = minimum(work.reduction, 1.0)  # rows that do not multiply have no partial sums
-        return work.output_elements * self.partial_sum_bits * self.partial_sums_always_spill * is_product
-
-    def drained_bits(self, work: Work) -> Tensor:
-        """Return what is written of the outputs: themselves once, or partial sums where those always spill."""
-        is_spilled = self.partial_sums_always_spill * minimum(work.reduction, 1.0)
-        return work.output_elements * work.output_bits * (1 - is_spilled) + self.spilled_bits(work)
+    def results(self, work: Work) -> tuple[Tensor, Tensor]:
+        """Return the partial sums that spill whether or not the reduction is split, and what is written of the outputs, in bits."""
+        outputs = work.output_elements * work.output_bits
+        if absent(self.partial_sums_always_spill):
+            return torch.zeros_like(outputs), outputs
+        is_spilled = self.partial_sums_always_spill * minimum(work.reduction, 1.0)  # rows that do not multiply have no partial sums
+        spilled = work.output_elements * self.partial_sum_bits * is_spilled
+        return spilled, outputs * (1 - is_spilled) + spilled
 
     def traffic(self, work: Work, array: ArrayRun) -> dict[str, Tensor]:
         """Return the bits moved, per layer: `<memory>_read` and `<memory>_write`."""
         inputs, weights, waiting = self.operand_traffic(work)
-        spilled, outputs = waiting + self.spilled_bits(work), waiting + self.drained_bits(work)
+        spilled, outputs = (waiting + bits for bits in self.results(work))
         return {
             "dram_read": inputs + weights + work.fused_read_bits + spilled,
             "dram_write": outputs,
@@ -157,19 +158,26 @@ class Memory:
 
     def on_chip_cycles(self, traffic: Mapping[str, Tensor]) -> Tensor:
         """Return the cycles that the busiest buffer port is busy."""
+        limited = float64(self.on_chip_bits_per_cycle) < UNLIMITED
+        if not bool(limited.any()):
+            return torch.zeros_like(traffic["weight_buffer_read"])
         ports = [traffic[f"{tensor}_buffer_read"] + traffic[f"{tensor}_buffer_write"] for tensor in ("weight", "input", "output")]
         busiest, all_three = maximum(maximum(ports[0], ports[1]), ports[2]), ports[0] + ports[1] + ports[2]
-        return torch.where(float64(self.shared_buffer) > 0, all_three, busiest) / self.on_chip_bits_per_cycle
+        moved = torch.where(float64(self.shared_buffer) > 0, all_three, busiest)
+        return torch.where(limited, moved / self.on_chip_bits_per_cycle, 0)
 
     def exposed_bits(self, work: Work) -> Tensor:
         """Return the bits of the first fill and the last drain, 0 unless they are exposed."""
+        if absent(self.exposes_ends):
+            return torch.zeros_like(work.output_bits)
+        spilled, drained = self.results(work)
         weight_capacity, input_capacity, output_capacity = self.capacity_bits()
         fill = (
             minimum(work.weight_elements * work.weight_bits, weight_capacity)
             + minimum(work.input_elements * work.input_bits, input_capacity)
-            + minimum(self.spilled_bits(work), output_capacity)
+            + minimum(spilled, output_capacity)
         )
-        return (fill + minimum(self.drained_bits(work), output_capacity)) * self.exposes_ends
+        return (fill + minimum(drained, output_capacity)) * self.exposes_ends
 
     def execute(self, work: Work, array: ArrayRun, clock_mhz: Number) -> Execution:
         """Return cycles, energy and traffic of every row from what the array does with it. `work` is as stored."""
@@ -177,8 +185,9 @@ class Memory:
         exposed_bits = self.exposed_bits(work)
         exposed = exposed_bits / self.dram_bits_per_cycle
         on_chip, dram = self.on_chip_cycles(traffic), self.dram_cycles(traffic, exposed_bits)
-        cycles = roofline(array.compute_cycles, on_chip, dram) + exposed
-        leakage_pj = cycles * self.leakage_mw / clock_mhz * NANOJOULE
+        leakage_pj = torch.zeros_like(exposed)
+        if not absent(self.leakage_mw):
+            leakage_pj = (roofline(array.compute_cycles, on_chip, dram) + exposed) * self.leakage_mw / clock_mhz * NANOJOULE
         return Execution(
             compute_cycles=array.compute_cycles,
             on_chip_cycles=on_chip,
@@ -188,7 +197,6 @@ class Memory:
             traffic_bits=traffic,
             stored_weight_bits=work.weight_bits,
             stored_output_bits=work.output_bits,
-            granule=array.granule,
         )
 
 

@@ -46,12 +46,16 @@ class RowStationary:
         """Area of the array, 0 when the profile does not give it."""
         return float64(self.units) * self.unit_um2 * 1e-6
 
+    def granule(self, work: Work) -> Granule:
+        """Return what one pass takes: nothing is padded in this model."""
+        one = torch.ones_like(work.macs)
+        return Granule(one, one, one)
+
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row."""
         stored = self.memory.stored(work)
         products = work.macs * word_passes(work, self.word_bits)
         sums = work.output_elements * self.memory.partial_sum_bits * tiles(work.reduction / work.kernel, self.channels_per_pass)
-        one = torch.ones_like(products)
         array = ArrayRun(
             compute_cycles=products * self.compute_overhead / self.active_units,
             compute_pj=products * self.mac_pj,
@@ -59,6 +63,5 @@ class RowStationary:
             weight_bits=torch.zeros_like(sums),  # filters go on to the register files
             output_read_bits=sums,
             output_write_bits=sums,
-            granule=Granule(one, one, one),
         )
         return self.memory.execute(stored, array, self.clock_mhz)

@@ -61,13 +61,17 @@ class SubWord:
         shares = self.splits()
         return staircase(wider, [share * self.word_bits for share in shares], [of_share(share) for share in shares])
 
+    def granule(self, work: Work) -> Granule:
+        """Return what one pass takes: `rows` words of products, `columns` filters."""
+        one = torch.ones_like(work.macs)
+        return Granule(float64(self.columns) * one, self.by_width(work, lambda share: self.rows / share), one)
+
     def execute(self, work: Work) -> Execution:
         """Return cycles, energy and traffic of every row."""
         passes, stored = word_passes(work, self.word_bits), self.memory.stored(work)
         folds = self.by_width(work, lambda share: tiles(work.reduction * share, self.rows))
         filter_tiles = tiles(work.filters, self.columns)
         sums = work.output_elements * self.memory.partial_sum_bits
-        one = torch.ones_like(passes)
         array = ArrayRun(
             compute_cycles=work.groups * work.positions * filter_tiles * folds * passes * self.compute_overhead,
             compute_pj=work.macs * passes * self.mac_pj * self.by_width(work, lambda share: share**self.energy_exponent),
@@ -75,8 +79,5 @@ class SubWord:
             weight_bits=work.weight_elements * stored.weight_bits,
             output_read_bits=sums * (at_least_one(folds) - 1),
             output_write_bits=sums * folds,
-            granule=Granule(
-                filters=float64(self.columns) * one, reduction=self.by_width(work, lambda share: self.rows / share), positions=one
-            ),
         )
         return self.memory.execute(stored, array, self.clock_mhz)

@@ -39,6 +39,11 @@ class Work:
     steps: Tensor
 
     @property
+    def recurs(self) -> bool:
+        """Whether any row takes several steps, one after the other."""
+        return bool((self.steps > 1).any())
+
+    @property
     def macs(self) -> Tensor:
         """Multiply-accumulates: nothing is stored twice."""
         return self.groups * self.filters * self.reduction * self.positions

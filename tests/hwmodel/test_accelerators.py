@@ -21,7 +21,7 @@ from hwmodel.bit_serial import BitSerial
 from hwmodel.composable import BitComposable
 from hwmodel.cost import CHUNK
 from hwmodel.measured import Measured
-from hwmodel.memory import Memory
+from hwmodel.memory import UNLIMITED, Memory
 from hwmodel.profile import FAMILIES, read_profile
 from hwmodel.row_stationary import RowStationary
 from hwmodel.subword import SubWord
@@ -62,7 +62,7 @@ def pick(compression: Compression, i: int) -> Compression:
 def per_layer(run: Any) -> dict[str, Tensor]:
     """Return every tensor of an execution or of the costs per layer by name."""
     named = {}
-    for name in run.__dataclass_fields__:
+    for name in set(run.__dataclass_fields__) - {"machine"}:
         value = getattr(run, name)
         parts = value if isinstance(value, dict) else vars(value) if is_dataclass(value) else None
         named |= {name: value} if parts is None else {f"{name}.{key}": tensor for key, tensor in parts.items()}
@@ -284,7 +284,9 @@ def memory_oracle(machine: Any, row: Row, array: Array) -> tuple[dict[str, Fract
     )
     exposed = sum(ends, Fraction(0)) * n["exposes_ends"]
     cycles = {
-        "on_chip": (sum(ports) if n["shared_buffer"] else max(ports)) / n["on_chip_bits_per_cycle"],
+        "on_chip": (sum(ports) if n["shared_buffer"] else max(ports)) / n["on_chip_bits_per_cycle"]
+        if n["on_chip_bits_per_cycle"] < UNLIMITED
+        else Fraction(0),
         "dram": (dram - exposed) / n["dram_bits_per_cycle"],
         "exposed": exposed / n["dram_bits_per_cycle"],
     }
@@ -350,8 +352,8 @@ def test_what_fits_the_granule_costs_a_whole_one(machine: Any) -> None:
     """The compute cycles of any row are those of the row padded to its granule."""
     rows = [row for row in random_rows(300) if row.filters * row.reduction]
     work = Work(**{spec.name: torch.tensor([float(getattr(row, spec.name)) for row in rows], dtype=torch.float64) for spec in fields(Work)})
-    run = machine.execute(work)
-    sizes = {name: getattr(run.granule, name).expand(len(rows)) for name in ("filters", "reduction", "positions")}
+    run, granule = machine.execute(work), machine.granule(work)
+    sizes = {name: getattr(granule, name).expand(len(rows)) for name in ("filters", "reduction", "positions")}
     padded = {name: (getattr(work, name) / size - 1e-9).ceil() * size for name, size in sizes.items()}
     padded["positions"] = torch.where(work.positions > 1, padded["positions"], work.positions)
     torch.testing.assert_close(machine.execute(replace(work, **padded)).compute_cycles, run.compute_cycles, rtol=1e-12, atol=0)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from hwmodel import InputError
-from hwmodel.accelerator import Granule
 from hwmodel.memory import ArrayRun, Memory
 
 KIB = 8192  # bits
@@ -16,7 +15,7 @@ MEMORY = Memory(
     input_write_pj_per_bit=4, output_read_pj_per_bit=5, output_write_pj_per_bit=6,
 )  # fmt: skip
 ONE = torch.ones(1, dtype=torch.float64)
-ARRAY = ArrayRun(*(ONE * value for value in (50.0, 70.0, 100.0, 200.0, 300.0, 400.0)), granule=Granule(ONE, ONE, ONE))
+ARRAY = ArrayRun(*(ONE * value for value in (50.0, 70.0, 100.0, 200.0, 300.0, 400.0)))
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ def envision() -> SubWord:
 )
 def test_a_word_splits_for_the_wider_operand(weight_bits: int, input_bits: int, products_a_word: int, envision, work_of) -> None:  # type: ignore[no-untyped-def]
     for w, a in ((weight_bits, input_bits), (input_bits, weight_bits)):
-        run = envision.execute(work_of(**SIZES, weight_bits=w, input_bits=a))
-        assert 64 * 1024 * 49 / run.compute_cycles.item() == 256 * products_a_word
-        assert run.granule.reduction.item() == 16 * products_a_word
+        work = work_of(**SIZES, weight_bits=w, input_bits=a)
+        assert 64 * 1024 * 49 / envision.execute(work).compute_cycles.item() == 256 * products_a_word
+        assert envision.granule(work).reduction.item() == 16 * products_a_word
 
 
 @pytest.mark.parametrize(("bits", "passes"), [(16, 1), (17, 4), (32, 4), (33, 9)])
@@ -52,4 +52,4 @@ def test_narrowing_one_operand_alone_has_no_gradient(envision, work_of) -> None:
 
 def test_a_narrower_word_limits_the_splits(envision, work_of) -> None:  # type: ignore[no-untyped-def]
     coarse = replace(envision, narrowest_bits=8)
-    assert coarse.execute(work_of(**SIZES, weight_bits=2, input_bits=2)).granule.reduction.item() == 32
+    assert coarse.granule(work_of(**SIZES, weight_bits=2, input_bits=2)).reduction.item() == 32
