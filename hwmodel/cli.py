@@ -29,11 +29,12 @@ from .report import table
 from .tables import numeric, read_table
 from .template import template
 from .trace import trace
-from .validate import STUDIES
+from .validate import STUDIES, held_claims
 from .validate import validate as run_validation
 from .validate.page import page
 from .views import (
     calibration_table,
+    claim_table,
     dram_bits,
     error_groups_table,
     error_table,
@@ -312,7 +313,7 @@ def calibrate_command(
     ]
     found = calibrate(profile, rows, fit, measurements.name)
     named = found.profile.model_copy(update={"name": out.stem})
-    write_text(out, yaml.safe_dump(named.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True, width=140))
+    write_text(out, yaml.safe_dump(named.model_dump(exclude_none=True, by_alias=True), sort_keys=False, allow_unicode=True, width=140))
     console().print(calibration_table(found.errors.to_dict("records")))
     for name, value in found.constants.items():
         print(f"{name} = {value:.6g}")
@@ -407,11 +408,20 @@ Named = Annotated[str, typer.Argument(metavar="PATH|NAME", help="YAML file or na
 
 @app.command()
 def check(profile: Named) -> None:
-    """Check a profile: keys, units, ranges, and a source for every number."""
+    """Check a profile: keys, units, ranges, a source for every number, and the published rows that it says it meets."""
     machine, content, path = load_accelerator(profile), read_profile(profile), profile_path(profile)
     screen = console()
     screen.print(numbers_table(content))
     screen.print(peak_table(machine))
+    claims = held_claims(profile).to_dict("records")
+    if claims:
+        screen.print(claim_table(claims))
+    broken = [claim for claim in claims if not claim["holds"]]
+    if broken:
+        raise InputError(
+            f"{path}: validate: {broken[0]['metrics']} of {broken[0]['study']} is {broken[0]['worst_percent']:.3g} % off at worst; "
+            f"the profile says at most {broken[0]['within_percent']:g} %"
+        )
     screen.print(f"OK: {machine.name}, a {content.family} machine, from {path}", markup=False)
 
 

@@ -7,6 +7,7 @@ A profile names its family and fills the family's numbers:
     description: one line
     numbers: {clock_mhz: {value: 980, unit: MHz, source: "…", confidence: assumption}, …}
     memory:  {weight_buffer_kib: {…}, …}
+    validate: [{study: peaks, metrics: [area], within_percent: 1}]      # published rows that it must meet
 
 or it says `include: loom` instead of `family` and gives only what differs. A number may carry `low` and `high` with a
 `band_source`, where sources disagree. The families declare unit and range of each number; this file only checks and fills. Every
@@ -66,8 +67,17 @@ class Quantity(BaseModel):
         return (self.value if self.low is None else self.low, self.value, self.value if self.high is None else self.high)
 
 
+class Claim(BaseModel):
+    """Published rows that a profile must meet: those of a study for its machine, of some metrics or of all."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    study: str = Field(min_length=1)
+    metrics: list[str] = []
+    within_percent: float = Field(ge=0)
+
+
 class Profile(BaseModel):
-    """A profile, what it includes filled in; `load_accelerator` turns it into a machine."""
+    """A profile, what it includes filled in; `load_accelerator` turns it into a machine. A variant makes no claims of its base."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     name: str = Field(min_length=1)
@@ -75,6 +85,7 @@ class Profile(BaseModel):
     description: str = Field(min_length=1)
     numbers: dict[str, Quantity]
     memory: dict[str, Quantity] = {}
+    claims: list[Claim] = Field(default=[], alias="validate")
 
 
 class Variant(BaseModel):
@@ -86,6 +97,12 @@ class Variant(BaseModel):
     description: str = Field(min_length=1)
     numbers: dict[str, Quantity] = {}
     memory: dict[str, Quantity] = {}
+    claims: list[Claim] = Field(default=[], alias="validate")
+
+
+def keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the keys of a model as they stand in a file."""
+    return tuple(spec.alias or name for name, spec in model.model_fields.items())
 
 
 def available() -> dict[str, Path]:
@@ -140,12 +157,12 @@ def _number(key: str, quantity: Quantity, band: bool, node_nm: float | None) -> 
 
 
 def _read(path: Path, including: tuple[Path, ...]) -> Profile:
-    file = ProfileFile.read(path, tuple(Profile.model_fields))
+    file = ProfileFile.read(path, keys(Profile))
     model: type[Profile] | type[Variant] = Variant if "include" in file.content else Profile
     try:
         given = model.model_validate(file.content)
     except ValidationError as error:
-        raise file.problem(error, tuple(model.model_fields), tuple(Quantity.model_fields)) from error
+        raise file.problem(error, keys(model), (*keys(Quantity), *keys(Claim))) from error
     profile = given if isinstance(given, Profile) else _fill(file, given, (*including, path.resolve()))
     if profile.family not in FAMILIES:
         raise InputError(
@@ -177,6 +194,7 @@ def _fill(file: ProfileFile, variant: Variant, including: tuple[Path, ...]) -> P
         description=variant.description,
         numbers={**base.numbers, **variant.numbers},
         memory={**base.memory, **variant.memory},
+        validate=variant.claims,
     )
 
 

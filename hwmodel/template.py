@@ -31,6 +31,7 @@ def template(name: str, like: str, folder: Path) -> str:
     text, count = re.subn(r"(?m)^name:.*$", lambda _: named, text, count=1)
     if not count:
         raise InputError(f"cannot copy {like}: it has no line that begins with 'name:'")
+    text = re.sub(r"(?ms)^validate:.*?(?=^\S|\Z)", "", text)  # another machine meets other rows
     family = FAMILIES[profile.family]
     summary = (family.__doc__ or "").splitlines()[0]
     lines = [f"# Family {profile.family}: {summary}", "# numbers:", *_known(family)]

@@ -220,6 +220,20 @@ def error_table(rows: Sequence[Mapping[Any, Any]]) -> Table:
     return view
 
 
+def claim_table(claims: Sequence[Mapping[Any, Any]]) -> Table:
+    """Return the published rows that a profile says it meets, one row a claim."""
+    view = Table(title="published rows", box=None, padding=(0, 1), title_justify="left", header_style="bold")
+    for name in ("study", "metrics"):
+        view.add_column(name)
+    for name in ("rows", "worst %", "allowed %"):
+        view.add_column(name, justify="right")
+    view.add_column("holds")
+    for claim in claims:
+        worst, allowed = f"{claim['worst_percent']:.3g}", f"{claim['within_percent']:g}"
+        view.add_row(claim["study"], claim["metrics"], str(claim["rows"]), worst, allowed, "yes" if claim["holds"] else "no")
+    return view
+
+
 def error_groups_table(groups: Sequence[Mapping[Any, Any]]) -> Table:
     """Return the errors of each group of rows."""
     view = Table(box=None, padding=(0, 1), header_style="bold")

@@ -1,15 +1,19 @@
 """Predictions beside published results: one study a source of data, each from CSV files of rows and of layers.
 
-A study is chosen by name: a chip (`eyeriss`), a benchmark (`mac_arrays_28nm`), or a bit-composable profile, which is compared
-with the published BitFusion rows.
+A study is chosen by name: a chip (`eyeriss`), a benchmark (`mac_arrays_28nm`, `peaks`), or a profile: a bit-composable one is compared
+with the published BitFusion rows, others with their peaks. What a profile must meet stands in its `validate:` block.
 """
 
 from pathlib import Path
 
-from . import bitfusion, eyeriss, mac_arrays
+import pandas as pd
+
+from ..errors import InputError, nearest
+from ..profile import Claim, read_profile
+from . import bitfusion, eyeriss, mac_arrays, peaks
 from .rows import Validation
 
-STUDIES = {"eyeriss": eyeriss.study, "mac_arrays_28nm": mac_arrays.study}
+STUDIES = {"eyeriss": eyeriss.study, "mac_arrays_28nm": mac_arrays.study, "peaks": peaks.study}
 
 
 def validate(name: str = "bitfusion", rows: Path | None = None, layers: Path | None = None) -> Validation:
@@ -17,8 +21,37 @@ def validate(name: str = "bitfusion", rows: Path | None = None, layers: Path | N
 
     **Errors**: InputError for an unknown name, a profile of another family, a missing file or column.
     """
+    if rows is None and name not in STUDIES and {claim.study for claim in read_profile(name).claims} == {"peaks"}:
+        found = peaks.study()
+        mine = found.rows[found.rows["system"] == read_profile(name).name].reset_index(drop=True)
+        return Validation(mine, found.skipped + len(found.rows) - len(mine))
     files = {key: path for key, path in (("rows", rows), ("layers", layers)) if path is not None}
     return STUDIES[name](**files) if name in STUDIES else bitfusion.study(name, **files)
 
 
-__all__ = ["STUDIES", "Validation", "validate"]
+def held_claims(name: str) -> pd.DataFrame:
+    """Return what a profile's `validate:` block names, one row a claim: study, metrics, rows, worst_percent, within_percent, holds.
+
+    **Errors**: InputError for an unknown study, or a claim that no published row answers.
+    """
+    profile = read_profile(name)
+    return pd.DataFrame([{**_claimed(profile.name, claim)} for claim in profile.claims])
+
+
+def _claimed(name: str, claim: Claim) -> dict[str, object]:
+    known = (*STUDIES, "bitfusion")
+    if claim.study not in known:
+        raise InputError(f"{name}: validate names the study {claim.study!r}{nearest(claim.study, known)}; known are {', '.join(known)}")
+    rows = validate(name if claim.study == "bitfusion" else claim.study).rows
+    rows = rows[rows["system"] == name] if claim.study == "peaks" else rows
+    rows = rows[rows["group"].isin(claim.metrics)] if claim.metrics else rows
+    if not len(rows):
+        raise InputError(f"{name}: no published row of {claim.study} answers the claim {', '.join(claim.metrics) or 'of all metrics'}")
+    worst = 100 * float(rows["error"].abs().max())
+    return {
+        "study": claim.study, "metrics": ", ".join(claim.metrics) or "all", "rows": len(rows), "worst_percent": worst,
+        "within_percent": claim.within_percent, "holds": worst <= claim.within_percent,
+    }  # fmt: skip
+
+
+__all__ = ["STUDIES", "Validation", "held_claims", "validate"]

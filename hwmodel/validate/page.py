@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from . import bitfusion, eyeriss, mac_arrays
+from . import bitfusion, eyeriss, mac_arrays, peaks
 
 NAMED_ARRAYS = ("BITFUSION FU", "BITBLADE FU", "LOOM FU", "BG_L2_L4_00_L3_11_L2_11_DVAFS_1 SWU")
 
@@ -76,6 +76,10 @@ def page() -> str:
         "Each layer predicted by constants fitted on the other five. One layer alone, VGG16 CONV1-1, is bound by the buffer: without it "
         "the bandwidth stays at its prior of 14 bytes a cycle.",
         errors(left_out.by_group().query("group in ['power', 'processing_latency']")),
+        "## Peaks of chips",
+        "What the profiles' `validate:` blocks name: throughput, efficiency and area as published; `hwmodel validate peaks` prints the rows, "
+        "`hwmodel check NAME` holds a profile against its own. Constants of `unpu` and `envision` were fitted on two points each.",
+        errors(peaks.study().by_group()),
         "## MAC arrays, 28 nm, gate level",
         "72 arrays at two clocks. Only 8x8 and 2x2 rows are at hand, so 8x4, 8x2 and 4x4 are predictions without an error yet; "
         "`hwmodel validate mac_arrays_28nm --against ROWS.csv` compares them. What can be compared: 2x2 rows of fully unrolled arrays, "
