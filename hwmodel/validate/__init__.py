@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import InputError, nearest
-from ..profile import Claim, read_profile
+from ..profile import Claim, available, read_profile
 from . import bitfusion, eyeriss, mac_arrays, peaks
 from .rows import Validation
 
@@ -21,6 +21,11 @@ def validate(name: str = "bitfusion", rows: Path | None = None, layers: Path | N
 
     **Errors**: InputError for an unknown name, a profile of another family, a missing file or column.
     """
+    if name not in STUDIES and name not in available() and Path(name).suffix not in (".yaml", ".yml"):
+        known = (*STUDIES, *available())
+        raise InputError(
+            f"unknown study or profile {name!r}{nearest(name, known)}; known are {', '.join(known)}, or give the path of a profile"
+        )
     if rows is None and name not in STUDIES and {claim.study for claim in read_profile(name).claims} == {"peaks"}:
         found = peaks.study()
         mine = found.rows[found.rows["system"] == read_profile(name).name].reset_index(drop=True)
