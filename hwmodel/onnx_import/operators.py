@@ -112,12 +112,13 @@ BINARY: dict[str, Any] = {
 def _binary(o: list[Any], a: dict[str, Any], function: Any) -> Tensor:
     first, second = o
     if isinstance(first, Tensor) and np.size(second) == 1 and not isinstance(second, Tensor) and np.ndim(second) <= first.dim():
-        return function(first, number(second)) if function is not _divide else first / number(second)  # type: ignore[no-any-return]
+        return function(first, number(second))  # type: ignore[no-any-return]
     return function(tensor(first, second), tensor(second, first))  # type: ignore[no-any-return]
 
 
 for _name, _function in BINARY.items():
     RULES[_name] = partial(_binary, function=_function)
+RULES["Mod"] = lambda o, a: _binary(o, a, torch.fmod if a.get("fmod") else torch.remainder)
 
 
 def _fold(function: Any, mean: bool = False) -> Any:

@@ -1,6 +1,5 @@
-"""An ONNX file costs what the torch model costs that it was exported from, and computes what onnxruntime computes."""
+"""Quantizers in a file set the bits, they round as onnxruntime does, and a file that cannot be read is refused in one line."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 import hwmodel
 from hwmodel.onnx_import import load_module, load_onnx
-
-
-def exported(path: Path, name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    torch.manual_seed(0)
-    model, (example,) = hwmodel.zoo.load_model(name)
-    inputs = (torch.randn(example.shape),)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter deprecates itself
-        torch.onnx.export(model.eval(), inputs, str(path), dynamo=False, input_names=["x"])
-    return model, inputs
-
-
-@pytest.mark.parametrize("name", ["lenet5", "vgg7", "resnet8", "resnet20", "mobilenetv2", "kws"])
-def test_agrees_with_the_torch_route(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    model, inputs = exported(path, name)
-    read, network, machine = load_onnx(path), hwmodel.trace(model, inputs), hwmodel.load_accelerator("bitfusion")
-    costs = [hwmodel.simulate(each, hwmodel.uniform(each, 4, 6), machine) for each in (network, read.network)]
-    for field in ("macs", "bops", "cycles", "energy_pj", "weight_bits", "peak_activation_bits"):
-        assert getattr(costs[0], field) == getattr(costs[1], field)
-    assert [layer.macs for layer in network.layers] == [layer.macs for layer in read.network.layers]
-    wanted = onnxruntime.InferenceSession(str(path)).run(None, {"x": inputs[0].numpy()})[0]
-    found = read.module(*inputs).detach().numpy()
-    assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
 def convolutions(path: Path, standard: bool) -> None:
