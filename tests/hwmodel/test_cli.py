@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 
 from hwmodel import Compression, available, load_accelerator, simulate, table, uniform
-from hwmodel.cli import layer_table, machines, main, models
+from hwmodel.cli import main
+from hwmodel.cli.options import machines, models
+from hwmodel.views import layer_table
 
 
 @pytest.fixture

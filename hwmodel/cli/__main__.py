@@ -1,0 +1,5 @@
+"""`python -m hwmodel.cli`."""
+
+from . import main
+
+main()
