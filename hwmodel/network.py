@@ -181,6 +181,21 @@ class Network:
         return bool(self.whole_groups.any())
 
     @cached_property
+    def shares_weights(self) -> bool:
+        """Whether any two rows use one weight."""
+        return bool((self.weight_owner != torch.arange(len(self.layers))).any())
+
+    @cached_property
+    def multiplies_activations(self) -> bool:
+        """Whether any row is a product of two activations."""
+        return any(layer.second_input for layer in self.layers)
+
+    @cached_property
+    def has_tables(self) -> bool:
+        """Whether any row looks up a table."""
+        return bool((self.table_entries > 0).any())
+
+    @cached_property
     def group_inputs(self) -> Tensor:
         """[layers]: input channels per group before compression (1 in a depthwise layer)."""
         return self._over_layers(layer.in_channels / layer.groups for layer in self.layers)

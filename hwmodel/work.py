@@ -72,10 +72,17 @@ def work(network: Network, compression: Compression) -> Work:
     groups, filters = groups * network.steps, filters * network.filters_per_channel
     reduction = network.kernel * inputs * network.computes
     activation_bits = compression.activation_bits.index_select(-1, network.width_owner)
-    weight_bits = compression.weight_bits.index_select(-1, network.weight_owner)
-    output_elements = out_channels * network.positions
-    leading = torch.broadcast_shapes(activation_bits.shape[:-1], weight_bits.shape[:-1])
-    operands = torch.cat([activation_bits.expand(*leading, -1), weight_bits.expand(*leading, -1)], -1)
+    weight_bits = compression.weight_bits
+    if network.shares_weights:
+        weight_bits = weight_bits.index_select(-1, network.weight_owner)
+    output_elements, weight_elements = out_channels * network.positions, groups * filters * reduction
+    if network.has_tables:
+        weight_elements = weight_elements + output_elements * (network.table_entries > 0)
+    second_bits = weight_bits
+    if network.multiplies_activations:
+        leading = torch.broadcast_shapes(activation_bits.shape[:-1], weight_bits.shape[:-1])
+        operands = torch.cat([activation_bits.expand(*leading, -1), weight_bits.expand(*leading, -1)], -1)
+        second_bits = operands.index_select(-1, network.second_operand)
     return Work(
         groups=groups,
         filters=filters,
@@ -83,10 +90,10 @@ def work(network: Network, compression: Compression) -> Work:
         kernel=network.kernel,
         positions=network.product_positions,
         input_elements=in_channels * network.input_positions,
-        weight_elements=groups * filters * reduction + output_elements * (network.table_entries > 0),
+        weight_elements=weight_elements,
         output_elements=output_elements,
         input_bits=activation_bits.index_select(-1, network.first_operand),
-        weight_bits=operands.index_select(-1, network.second_operand),
+        weight_bits=second_bits,
         output_bits=activation_bits,
         fused_read_bits=(output_elements * activation_bits) @ network.fused_reads.T,
         steps=network.steps,
@@ -95,5 +102,7 @@ def work(network: Network, compression: Compression) -> Work:
 
 def stored_weights(network: Network, work: Work) -> Tensor:
     """Return the weights that are stored, shared ones once: those of a single step, and the whole table of an embedding."""
+    if not network.has_tables:
+        return work.weight_elements / network.steps * network.stores_weight
     table = work.output_elements / network.positions * network.table_entries
     return torch.where(network.table_entries > 0, table, work.weight_elements / network.steps) * network.stores_weight
