@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .numeric import Number, float64, maximum, tiles
+from .numeric import Number, float64, tiles
 from .work import Work
 
 SWITCH = "0 or 1"  # unit of a number that is a switch, and may still be a tensor in a sweep over machines
@@ -54,12 +54,13 @@ class Granule:
 
 @dataclass(frozen=True, eq=False)
 class Execution:
-    """What running the work takes on a machine, per layer.
+    """What running the work takes on a machine, per layer: `cycles` in all, and those of each part.
 
     **Shapes**: [..., layers]. **Units**: cycles; `energy_pj` by component in pJ; `traffic_bits` by memory level in bits, empty
     where a machine is known by measurement alone; `stored_*` are the widths that one element takes in memory, in bits.
     """
 
+    cycles: Tensor
     compute_cycles: Tensor
     on_chip_cycles: Tensor
     dram_cycles: Tensor
@@ -69,20 +70,10 @@ class Execution:
     stored_weight_bits: Tensor
     stored_output_bits: Tensor
 
-    @property
-    def cycles(self) -> Tensor:
-        """Roofline: the slowest of array, buffers and DRAM interface, and what overlaps with none of them."""
-        return roofline(self.compute_cycles, self.on_chip_cycles, self.dram_cycles) + self.exposed_cycles
-
 
 def absent(value: Number) -> bool:
     """Return whether a number says that a machine lacks what it describes, so that its formula need not run."""
     return isinstance(value, (int, float)) and value == 0
-
-
-def roofline(compute: Tensor, on_chip: Tensor, dram: Tensor) -> Tensor:
-    """Return the largest of the three; at a tie the gradient goes to the array, then to the buffers."""
-    return maximum(maximum(compute, on_chip), dram)
 
 
 def word_passes(work: Work, word_bits: Number) -> Tensor:

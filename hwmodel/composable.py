@@ -52,6 +52,8 @@ class BitComposable:
         Above 8 x 8 bits a product takes more than its unit: the pass is repeated, it does not shrink the granule.
         """
         units = self.units_per_product(work)
+        if not units.requires_grad:
+            return work.kernel * tiles(work.reduction / work.kernel * units.clamp(max=1), self.rows) * units.clamp(min=1)
         shared = units <= 1  # at 8 x 8 bits too: narrower operands would fuse, so the gradient goes to the share
         share, repeats = units.where(shared, torch.ones_like(units)), torch.ones_like(units).where(shared, units)
         return work.kernel * tiles(work.reduction / work.kernel * share, self.rows) * repeats
@@ -71,7 +73,7 @@ class BitComposable:
         stored = self.memory.stored(work)
         array = ArrayRun(
             compute_cycles=compute * self.compute_overhead,
-            compute_pj=compute * self.rows * self.columns * self.unit_pj_per_cycle,
+            compute_pj=compute * (self.rows * self.columns * self.unit_pj_per_cycle),
             input_bits=work.groups * work.reduction * work.positions * filter_tiles * stored.input_bits,
             weight_bits=work.weight_elements * stored.weight_bits,  # weights stay in the units while all positions stream past
             output_read_bits=sums,

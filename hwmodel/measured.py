@@ -60,6 +60,7 @@ class Measured:
         cycles = work.macs * self.cycles_per_mac(work) + self.layer_cycles * (work.macs > 0).double()
         nothing = torch.zeros_like(cycles)
         return Execution(
+            cycles=cycles,
             compute_cycles=cycles,
             on_chip_cycles=nothing,
             dram_cycles=nothing,

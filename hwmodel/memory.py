@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .accelerator import SWITCH, Accelerator, Execution, absent, check_numbers, number, roofline
+from .accelerator import SWITCH, Accelerator, Execution, absent, check_numbers, number
 from .errors import InputError
 from .numeric import Number, at_least_one, container, float64, maximum, minimum, tiles
 from .tile_search import search
@@ -152,15 +152,14 @@ class Memory:
         assert isinstance(buffers, Tensor)
         return {"buffer": buffers, "dram": (traffic["dram_read"] + traffic["dram_write"]) * self.dram_pj_per_bit}
 
-    def dram_cycles(self, traffic: Mapping[str, Tensor], exposed_bits: Number = 0.0) -> Tensor:
-        """Return the cycles that the DRAM interface is busy, but for `exposed_bits`."""
-        return (traffic["dram_read"] + traffic["dram_write"] - exposed_bits) / self.dram_bits_per_cycle
+    @property
+    def has_ports(self) -> bool:
+        """Whether a buffer port may keep the array waiting."""
+        return bool((float64(self.on_chip_bits_per_cycle) < UNLIMITED).any())
 
     def on_chip_cycles(self, traffic: Mapping[str, Tensor]) -> Tensor:
         """Return the cycles that the busiest buffer port is busy."""
         limited = float64(self.on_chip_bits_per_cycle) < UNLIMITED
-        if not bool(limited.any()):
-            return torch.zeros_like(traffic["weight_buffer_read"])
         ports = [traffic[f"{tensor}_buffer_read"] + traffic[f"{tensor}_buffer_write"] for tensor in ("weight", "input", "output")]
         busiest, all_three = maximum(maximum(ports[0], ports[1]), ports[2]), ports[0] + ports[1] + ports[2]
         moved = torch.where(float64(self.shared_buffer) > 0, all_three, busiest)
@@ -168,8 +167,6 @@ class Memory:
 
     def exposed_bits(self, work: Work) -> Tensor:
         """Return the bits of the first fill and the last drain, 0 unless they are exposed."""
-        if absent(self.exposes_ends):
-            return torch.zeros_like(work.output_bits)
         spilled, drained = self.results(work)
         weight_capacity, input_capacity, output_capacity = self.capacity_bits()
         fill = (
@@ -182,13 +179,20 @@ class Memory:
     def execute(self, work: Work, array: ArrayRun, clock_mhz: Number) -> Execution:
         """Return cycles, energy and traffic of every row from what the array does with it. `work` is as stored."""
         traffic = self.traffic(work, array)
-        exposed_bits = self.exposed_bits(work)
-        exposed = exposed_bits / self.dram_bits_per_cycle
-        on_chip, dram = self.on_chip_cycles(traffic), self.dram_cycles(traffic, exposed_bits)
-        leakage_pj = torch.zeros_like(exposed)
+        on_chip = exposed = leakage_pj = torch.zeros_like(traffic["dram_write"])
+        moved, cycles = traffic["dram_read"] + traffic["dram_write"], array.compute_cycles
+        if self.has_ports:
+            on_chip = self.on_chip_cycles(traffic)
+            cycles = maximum(cycles, on_chip)
+        if not absent(self.exposes_ends):
+            exposed_bits = self.exposed_bits(work)
+            moved, exposed = moved - exposed_bits, exposed_bits / self.dram_bits_per_cycle
+        dram = moved / self.dram_bits_per_cycle
+        cycles = maximum(cycles, dram) + exposed  # the gradient of a tie goes to the array, then to the buffers
         if not absent(self.leakage_mw):
-            leakage_pj = (roofline(array.compute_cycles, on_chip, dram) + exposed) * self.leakage_mw / clock_mhz * NANOJOULE
+            leakage_pj = cycles * self.leakage_mw / clock_mhz * NANOJOULE
         return Execution(
+            cycles=cycles,
             compute_cycles=array.compute_cycles,
             on_chip_cycles=on_chip,
             dram_cycles=dram,

@@ -113,7 +113,7 @@ def test_a_row_that_does_not_multiply_has_no_partial_sums(work_of) -> None:  # t
         assert (traffic["dram_read"].item(), traffic["dram_write"].item()) == (40 * 8, 10 * 3)
 
 
-def test_energy_and_dram_cycles_by_hand(work_of) -> None:  # type: ignore[no-untyped-def]
+def test_energy_by_hand(work_of) -> None:  # type: ignore[no-untyped-def]
     traffic = {
         f"{tensor}_buffer_{way}": torch.tensor([value], dtype=torch.float64)
         for value, (tensor, way) in enumerate(((t, w) for t in ("weight", "input", "output") for w in ("read", "write")), start=1)
@@ -122,7 +122,17 @@ def test_energy_and_dram_cycles_by_hand(work_of) -> None:  # type: ignore[no-unt
     energy = MEMORY.energy_pj(traffic)
     assert energy["buffer"].item() == sum(number**2 for number in range(1, 7))
     assert energy["dram"].item() == 7040
-    assert MEMORY.dram_cycles(traffic).item() == 11
+
+
+def test_cycles_are_those_of_the_slowest_part(work_of) -> None:  # type: ignore[no-untyped-def]
+    made = work_of(
+        input_bits=8, weight_bits=8, output_bits=8, elements={"input_elements": 400, "weight_elements": 40, "output_elements": 8}
+    )
+    run = MEMORY.execute(made, ARRAY, 100)
+    assert (run.compute_cycles.item(), run.dram_cycles.item(), run.on_chip_cycles.item()) == (50, 448 * 8 / 64, 0)
+    assert run.cycles.item() == 56
+    narrow = replace(MEMORY, on_chip_bits_per_cycle=10).execute(made, ARRAY, 100)
+    assert narrow.cycles.item() == narrow.on_chip_cycles.item() > 56
 
 
 def test_dram_traffic_never_falls_with_bits(work_of) -> None:  # type: ignore[no-untyped-def]
