@@ -121,7 +121,9 @@ class _Builder:
         operands = [self.value(name) for name in node.input]
         if op == "Constant":
             raw = next(value for key, value in a.items() if key != "outputs")
-            values = np.array(raw, dtype=np.float32 if isinstance(raw, float) else None)
+            values = np.array(raw)
+            if not isinstance(raw, np.ndarray) and values.dtype == np.float64:
+                values = values.astype(np.float32)  # value_float and value_floats
             self.values[outputs[0]] = Constant(torch.from_numpy(values), outputs[0], integer_type=values.dtype)
         elif op in ("Shape", "Size"):
             shape = list((operands[0].value if isinstance(operands[0], Constant) else operands[0]).shape)  # type: ignore[union-attr]

@@ -116,6 +116,16 @@ def pad(o: list[Any], a: dict[str, Any]) -> Tensor:
     return F.pad(x, around, mode={"reflect": "reflect", "edge": "replicate"}[mode])
 
 
+def repeats_whole(factors: list[float], place: str, rounding: str | None) -> bool:
+    """Return whether a nearest Resize repeats every element a whole number of times, as torch does."""
+    if any(factor != int(factor) for factor in factors):
+        return False
+    rounds = rounding in (None, "round_prefer_floor", "round_prefer_ceil")
+    if place in ("half_pixel", "pytorch_half_pixel"):
+        return rounds
+    return place == "asymmetric" and (rounding == "floor" or (rounding in (None, "round_prefer_floor") and max(factors) <= 2))
+
+
 @onnx_operator("Resize", "Upsample")
 def resize(o: list[Any], a: dict[str, Any]) -> Tensor:
     x, rank = o[0], o[0].dim()
@@ -129,7 +139,13 @@ def resize(o: list[Any], a: dict[str, Any]) -> Tensor:
         for axis, scale in zip(axes, tensor(scales).tolist(), strict=True):
             target[axis] = int(target[axis] * scale) if scale != 1 else target[axis]
     mode, place = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
-    if mode == "nearest" and all(new % old == 0 for new, old in zip(target[2:], x.shape[2:], strict=True)):
+    if target[:2] != list(x.shape[:2]) or a.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise InputError(
+            "Resize of the batch or the channels, or one that keeps the aspect ratio, is not read; give sizes of the other axes"
+        )
+    if mode == "nearest" and repeats_whole(
+        [new / old for new, old in zip(target[2:], x.shape[2:], strict=True)], place, a.get("nearest_mode")
+    ):
         return F.interpolate(x, target[2:], mode="nearest")
     names = {"linear": {3: "linear", 4: "bilinear", 5: "trilinear"}.get(rank, ""), "cubic": "bicubic", "nearest": "nearest"}
     corners = place == "align_corners"

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from hwmodel import InputError
 from hwmodel.onnx_import import load_module
 
 EACH = settings(max_examples=25)
@@ -141,14 +143,28 @@ def test_splits(sizes: list[int], axis: int) -> None:
     same("Split", values(*shape), np.array(sizes, np.int64), outputs=len(sizes), axis=axis)
 
 
-@EACH
-@given(
-    st.sampled_from([("nearest", "asymmetric", "floor"), ("linear", "half_pixel", "floor"), ("linear", "align_corners", "floor")]),
-    st.sampled_from([1.0, 2.0, 3.0]), st.sampled_from([1.0, 2.0]),
-)  # fmt: skip
-def test_resizing(mode: tuple[str, str, str], height: float, width: float) -> None:
+MODES = [
+    (mode, place, rounding)
+    for mode in ("nearest", "linear", "cubic")
+    for place in ("asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners")
+    for rounding in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+]
+READ = {("nearest", "asymmetric", "floor"), ("nearest", "half_pixel", "round_prefer_floor"), ("linear", "half_pixel", "floor")}
+
+
+@settings(max_examples=120)
+@given(st.sampled_from(MODES), st.sampled_from([1.0, 1.5, 2.0, 3.0]), st.sampled_from([1.0, 2.0]))
+def test_a_resize_is_read_right_or_refused(mode: tuple[str, str, str], height: float, width: float) -> None:
     scales = np.array([1, 1, height, width], np.float32)
-    same("Resize", values(2, 3, 4, 5), None, scales, mode=mode[0], coordinate_transformation_mode=mode[1], nearest_mode=mode[2])
+    try:
+        same("Resize", values(2, 3, 4, 5), None, scales, mode=mode[0], coordinate_transformation_mode=mode[1], nearest_mode=mode[2])
+    except InputError:
+        assert mode not in READ or (mode[0] == "nearest" and height == 1.5)
+
+
+def test_a_resize_of_channels_is_refused() -> None:
+    with pytest.raises(InputError, match="Resize of the batch or the channels"):
+        same("Resize", values(2, 3, 4, 5), None, np.array([1, 2, 1, 1], np.float32), mode="nearest")
 
 
 UNARY = [
