@@ -24,16 +24,18 @@ PARTING = ("chunk", "split", "tensor_split", "split_with_sizes", "slice", "narro
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """`parameters` by name; `operands` that the graph computes, by the names of their reader and themselves; `sizes` of reshapes by
-    node; `parts` by node, with their axis; `groups` of convolutions by node, with what one group writes; `orders`: indices by name
-    of their buffer, with the channels they select from and the places; `sites` of gates by row.
+    """Everything by name: of a parameter, of a node of the graph, of the buffer of an index, of a row.
+
+    `operands` that the graph computes are known by their reader and themselves, `parts` by their axis, what is cut and the runs,
+    `groups` of convolutions by what they write and how much of it one group writes, `orders` by the channels that they select from
+    and the places, `sites` of gates by the axes that they scale.
     """
 
     numbers: Groups
     parameters: dict[str, Axes] = field(default_factory=dict)
     operands: dict[tuple[str, str], Axes] = field(default_factory=dict)
     sizes: dict[str, Axes] = field(default_factory=dict)
-    parts: dict[str, tuple[int, list[Channels]]] = field(default_factory=dict)
+    parts: dict[str, tuple[int, Channels, list[Channels]]] = field(default_factory=dict)
     groups: dict[str, tuple[Channels, int]] = field(default_factory=dict)
     orders: dict[str, tuple[Channels, Channels]] = field(default_factory=dict)
     sites: dict[str, Axes] = field(default_factory=dict)
@@ -60,9 +62,12 @@ def find_cuts(walk: Walk, graph: Graph, parameters: dict[Node, str], numbers: Gr
             cuts.sizes[node.name] = lines(flow)
         elif operator_name(node) in PARTING and read and len(read.axes) == 1 and read.axis == part_axis(node):
             flows = walk.flows[node]
-            cuts.parts[node.name] = read.axis, [each.channels for each in (flows if isinstance(flows, list) else [flows])]
-            if not isinstance(flows, list):
-                cuts.parts[node.name][1].insert(0, before(read.channels, flow.channels))
+            if isinstance(flows, list):
+                runs = [each.channels for each in flows]
+            else:  # one run, after what stands before it
+                start = int(argument(node, 2, "start", 0) or 0) % len(read.channels)
+                runs = [read.channels[:start], flow.channels]
+            cuts.parts[node.name] = read.axis, read.channels, runs
         elif operator_name(node) in CONVOLUTIONS:
             groups = groups_of(node)
             if takes_whole_groups(groups, len(read.channels) if read else 0, len(flow.channels)):
@@ -87,12 +92,6 @@ def part_axis(node: Node) -> int:
     assert isinstance(operand, Node)
     place = 1 if operator_name(node) in ("slice", "narrow") else 2
     return int(argument(node, place, "dim", 0)) % len(shape_of(operand))
-
-
-def before(channels: Channels, run: Channels) -> Channels:
-    """Return what stands before a run in a sequence of channels."""
-    start = next(i for i in range(len(channels)) if np.array_equal(channels[i : i + len(run)], run))
-    return channels[:start]
 
 
 def groups_of(node: Node) -> int:

@@ -110,8 +110,8 @@ def cut_graph(module: GraphModule, compressible: CompressibleModel, kept: NDArra
         if node.name in cuts.groups:
             channels, width = cuts.groups[node.name]
             node.args = (*node.args[:6], int(kept[channels].sum()) // width, *node.args[7:])
-        if node.name in cuts.parts:
-            axis, runs = cuts.parts[node.name]
+        if node.name in cuts.parts and not kept[cuts.parts[node.name][1]].all():
+            axis, _, runs = cuts.parts[node.name]
             counts = [int(kept[run].sum()) for run in runs]
             if operator_name(node) in ("slice", "narrow"):
                 node.target, node.args = torch.ops.aten.slice.Tensor, (node.args[0], axis, counts[0], sum(counts))

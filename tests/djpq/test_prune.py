@@ -83,6 +83,10 @@ BLOCKS = {
         lambda m, x: (lambda y: m.b(y[:, 2:8]) + m.c(y.narrow(1, 0, 5)) + m.d(y[:, -4:]))(F.relu(m.a(x))),
         {"a": conv(3, 10), "b": conv(6, 4), "c": conv(5, 4), "d": conv(4, 4)}, IMAGE,
     ),
+    "every second channel": (
+        lambda m, x: (lambda y: m.b(y[:, ::2]) + m.c(y[:, 1:-2]))(F.relu(m.a(F.relu(m.first(x))))),
+        {"first": conv(3, 8), "a": conv(8, 10), "b": conv(5, 4), "c": conv(7, 4)}, IMAGE,
+    ),
     "the same channel of each group": (
         lambda m, x: m.c(F.relu(m.b(F.relu(m.a(x))))), {"a": conv(3, 12), "b": conv(12, 16, 3, groups=2), "c": conv(16, 4)}, IMAGE
     ),
