@@ -14,7 +14,7 @@ from torch.fx import Node
 from . import operators
 from .capture import ROUTES, Captured, Route, capture, of_program
 from .capture import export as export  # attach exports a model itself, with a dynamic batch
-from .coupling import Groups
+from .coupling import Channels, Groups
 from .decompose import rule_of, tensors_of, writes_through_a_view
 from .errors import InputError
 from .layer import Coverage, Layer
@@ -95,6 +95,7 @@ def walk_captured(captured: Captured, batch: int) -> Walk:
                 if flow:
                     walk.coupling.freeze(flow.channels, "output of the network")
     unite_shared_weights(walk)
+    unite_shared_vectors(walk, nodes)
     for channels in walk.boxes.values():
         walk.coupling.box(channels)
     return walk
@@ -111,6 +112,24 @@ def unite_shared_weights(walk: Walk) -> None:
                     walk.coupling.unite(first_use.ravel(), channels.ravel(), "shared weight")
                 else:
                     walk.coupling.freeze(np.concatenate([first_use.ravel(), channels.ravel()]), "shared weight")
+
+
+def unite_shared_vectors(walk: Walk, nodes: list[Node]) -> None:
+    """Couple the channels that one parameter meets at several places, such as a normalisation that is used twice."""
+    weights, first = {row.weight for row in walk.rows}, dict[str, Channels]()
+    for node in nodes:
+        flow = walk.flow(node)
+        if node.op != "call_function" or flow is None or len(flow.axes) != 1:
+            continue
+        named = {constant: walk.parameters[constant] for constant in node.all_input_nodes if constant in walk.parameters}
+        for constant, name in named.items():
+            if not weights.isdisjoint(named.values()) or len(flow.channels) not in shape_of(constant):
+                continue  # with its weight a bias is shared too
+            known = first.setdefault(name, flow.channels)
+            if known.size == flow.channels.size:
+                walk.coupling.unite(known, flow.channels, "shared parameter")
+            else:
+                walk.coupling.freeze(np.concatenate([known, flow.channels]), "shared parameter")
 
 
 def read_input(walk: Walk, node: Node) -> None:

@@ -66,6 +66,13 @@ def u_net(m: nn.Module, x: Tensor) -> Tensor:
     return m.d(F.relu(m.c(torch.cat((F.relu(m.up(low)), high), 1))))  # type: ignore[no-any-return]
 
 
+def measured_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    nn.init.normal_(norm.running_mean)  # type: ignore[arg-type]
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    return norm
+
+
 def linear(**sizes: tuple[int, int]) -> dict[str, nn.Module]:
     return {name: nn.Linear(*size) for name, size in sizes.items()}
 
@@ -82,6 +89,10 @@ BLOCKS = {
     "parts": (
         lambda m, x: (lambda y: m.b(y[:, 2:8]) + m.c(y.narrow(1, 0, 5)) + m.d(y[:, -4:]))(F.relu(m.a(x))),
         {"a": conv(3, 10), "b": conv(6, 4), "c": conv(5, 4), "d": conv(4, 4)}, IMAGE,
+    ),
+    "one normalisation of two tensors": (
+        lambda m, x: m.c(torch.cat((F.relu(m.norm(m.a(x))), F.relu(m.norm(m.b(x)))), 1)),
+        {"a": conv(3, 8), "b": conv(3, 8, 3), "norm": measured_norm(8), "c": conv(16, 4)}, IMAGE,
     ),
     "every second channel": (
         lambda m, x: (lambda y: m.b(y[:, ::2]) + m.c(y[:, 1:-2]))(F.relu(m.a(F.relu(m.first(x))))),
