@@ -12,4 +12,4 @@ def modules_of(layer: str) -> list[str]:
 def module_totals(by_layer: pd.DataFrame) -> pd.DataFrame:
     """Return the sums of the layers within each module, in the order in which they first run."""
     pairs = pd.DataFrame([(module, layer) for layer in by_layer.index for module in modules_of(layer)], columns=["module", "layer"])
-    return pairs.join(by_layer, on="layer").drop(columns="layer").groupby("module", sort=False).sum()
+    return pairs.join(by_layer, on="layer").drop(columns="layer").groupby("module", sort=False).sum(min_count=1)

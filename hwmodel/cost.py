@@ -96,7 +96,7 @@ class LayerCost:
         return self._computes * useful / paid.clamp(min=1)
 
 
-def peak(footprint: Tensor, network: Network) -> Tensor:
+def most_alive(footprint: Tensor, network: Network) -> Tensor:
     """Return the largest sum of tensors alive at the same step [...]; of many configurations the steps come first, which is much faster."""
     return (network.alive @ footprint).amax() if footprint.dim() == 1 else (network.alive @ footprint.mT).amax(-2)
 
@@ -107,7 +107,7 @@ TOTALS: dict[str, Callable[[LayerCost, Network], Tensor]] = {
     "cycles": lambda layers, _: layers.cycles.sum(-1),
     "energy_pj": lambda layers, _: sum_of(layers.energy_pj.values()),
     "weight_bits": lambda layers, _: layers.weight_bits.sum(-1),
-    "peak_activation_bits": lambda layers, network: peak(layers.activation_bits, network),
+    "peak_activation_bits": lambda layers, network: most_alive(layers.activation_bits, network),
 }
 
 
@@ -222,11 +222,11 @@ class Cost:
         **Errors**: InputError for a batch of configurations.
         """
         self._single("by_layer")
-        layer, traffic = self.per_layer, self.per_layer.traffic_bits
+        layer = self.per_layer
         energy = torch.stack(torch.broadcast_tensors(*layer.energy_pj.values())).sum(0)
         columns = {
             "macs": layer.macs, "bops": layer.bops, "cycles": layer.cycles, "energy_pj": energy,
-            "dram_bits": traffic["dram_read"] + traffic["dram_write"], "weight_bits": layer.weight_bits,
+            "dram_bits": layer.dram_bits, "weight_bits": layer.weight_bits,
         }  # fmt: skip
         count = len(self.network.layers)
         frame = pd.DataFrame({name: values.detach().expand(count).tolist() for name, values in columns.items()})
@@ -235,7 +235,7 @@ class Cost:
 
     def by_operator(self) -> pd.DataFrame:
         """Return the totals of each kind of operator."""
-        return self.by_layer().groupby("operator", sort=False).sum()
+        return self.by_layer().groupby("operator", sort=False).sum(min_count=1)
 
     def by_module(self) -> pd.DataFrame:
         """Return the totals of each module with all that it contains; "" is the whole network."""

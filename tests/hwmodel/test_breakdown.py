@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import hwmodel
 from hwmodel import Compression, InputError, load_accelerator, simulate, trace, uniform
 from hwmodel.breakdown import modules_of
 
@@ -62,3 +63,10 @@ def test_a_batch_has_no_tables(method: str, cost) -> None:  # type: ignore[no-un
     batch = Compression(*(tensor.expand(3, -1) for tensor in (wide.weight_bits, wide.activation_bits, wide.kept_channels)))
     with pytest.raises(InputError, match=r"needs one configuration, this cost holds \(3,\)"):
         getattr(simulate(cost.network, batch, load_accelerator("bitfusion")), method)()
+
+
+def test_a_machine_known_by_measurement_alone_has_no_dram_to_show(zoo) -> None:  # type: ignore[no-untyped-def]
+    cost = hwmodel.simulate(zoo("resnet8"), hwmodel.uniform(zoo("resnet8"), 8, 8), hwmodel.load_accelerator("mpic"))
+    for frame in (cost.by_layer(), cost.by_operator(), cost.by_module()):
+        assert frame["dram_bits"].isna().all(), "unknown is not nothing"
+    assert cost.by_operator()["energy_pj"].sum() == pytest.approx(cost.energy_pj.item())
