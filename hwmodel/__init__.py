@@ -4,10 +4,11 @@ from . import zoo
 from .accelerator import Accelerator, Execution
 from .comparison import Priced, price
 from .compression import Compression, full_precision, uniform
-from .cost import Cost, LayerCost, bops, macs, simulate
+from .cost import Cost, bops, macs, simulate
 from .efficiency import Efficiency, achieved, area_mm2, peak
 from .errors import InputError
 from .layer import ChannelGroup, Coverage, Layer
+from .layer_cost import LayerCost
 from .network import Network
 from .onnx_import import OnnxModel, from_onnx, load_onnx
 from .operators import register

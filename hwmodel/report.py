@@ -4,8 +4,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .cost import Cost, LayerCost
+from .cost import Cost
 from .errors import InputError
+from .layer_cost import LayerCost
 
 BOUNDS = ("compute", "on_chip", "dram", "measured")
 
