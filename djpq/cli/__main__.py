@@ -1,0 +1,5 @@
+"""`python -m djpq.cli`."""
+
+from . import main
+
+main()
