@@ -2,7 +2,8 @@
 
 Hooks cannot do this: a reader-side hook lets a residual add read float tensors, a writer-side hook sees one ReLU module
 called twice. So the model is exported with a dynamic batch, and after the node that writes each row's tensor one gate and one
-quantizer follow. Normalisation and dropout go back to being calls of the user's own modules, hence `train()` and `eval()`
+quantizer follow. Where a max-pool alone reads the tensor they follow the pool: rounding and a gate keep the order of values, so
+the result is the same on a fraction of the values. Normalisation and dropout go back to being calls of the user's own modules, hence `train()` and `eval()`
 work; parameters keep their names and are shared with the user's model.
 
 The export is done in eval mode, so the graph is the one that was priced; branches on `self.training` follow inference.
@@ -28,6 +29,7 @@ from .cuts import Cuts, find_cuts, lines
 from .editing import (
     follow,
     parameters_as_attributes,
+    past_pooling,
     quantize_weight,
     return_modules,
     select_channels,
@@ -95,7 +97,7 @@ def attach(
     parameters = parameters_as_attributes(program, tensors, root)
     cuts = find_cuts(walk, graph, parameters, numbers)
     cuts.orders.update(select_channels(graph, root, walk))
-    writers = return_modules(graph, root, dict(model.named_modules()), parameters, walk)
+    writers = [past_pooling(node) for node in return_modules(graph, root, dict(model.named_modules()), parameters, walk)]
     named_gates = {g.name: ChannelGate(g.channels, log_variance) for g in network.groups if g.prunable} if gates else {}
     sites = place_gates(graph, root, walk, cuts, named_gates, writers)
     quantizers = place_quantizers(graph, walk, network, widths, writers)
