@@ -5,12 +5,13 @@ from .budget import AugmentedLagrangian, Budget, FixedPenalty
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .finalize import Finished, Proof, finalize
+from .objective import Objective
 from .pareto import load_runs
 from .pretraining import accuracy, pretrain
 from .settings import POWERS_OF_TWO, Settings
 from .train import Result, compress
 
 __all__ = [
-    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Proof", "Result",
+    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Proof", "Result",
     "Settings", "accuracy", "attach", "compress", "finalize", "load_data", "load_runs", "pretrain",
 ]  # fmt: skip

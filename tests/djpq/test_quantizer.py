@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 from djpq.quantizer import (
     BitsForm,
     FixedQuantizer,
-    Quantize,
     Quantizer,
-    QuantizeUniform,
     StepForm,
-    fractional_levels,
     geometric_boundaries,
     nearest_width,
 )
+from djpq.rounding import Quantize, QuantizeUniform, fractional_levels
 from hwmodel.errors import InputError
 
 POWERS = (0.6, 1.0, 1.4)
