@@ -1,6 +1,6 @@
 """The attached model: the user's network with gates and quantizers, and what it amounts to as a `Compression`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,13 @@ class CompressibleModel(nn.Module):
         return flat if self._output.is_leaf() else pytree.tree_unflatten(list(flat), self._output)
 
     def real_bits(self) -> Tensor:
-        """Return the real-valued widths before rounding [quantizers], one formula over stacked raw scalars."""
+        """Return the real-valued widths before rounding [quantizers], one formula over stacked raw scalars.
+
+        A quantizer of another class is asked for its own.
+        """
         quantizers = self.quantizers
+        if any(type(q) is not Quantizer for q in quantizers):
+            return torch.stack([q.real_bits() for q in quantizers])
         form = quantizers[0].form
         if isinstance(form, BitsForm):  # its width is the parameter; ranges may be one per channel
             return torch.stack([q.scale for q in quantizers])
@@ -95,6 +100,14 @@ class CompressibleModel(nn.Module):
         """Hold the widths [quantizers] from now on."""
         for quantizer, width in zip(self.quantizers, bits.tolist(), strict=True):
             quantizer.fix(int(width))
+        self._tabulate()
+
+    def replace_quantizers(self, other: Callable[[str, Quantizer], Quantizer]) -> None:
+        """Put another quantizer in the place of each, by (escaped) name; for methods with roundings of their own."""
+        held = self.module.get_submodule("quantizers")
+        for name, quantizer in list(self._quantizers.items()):
+            self._quantizers[name] = other(name, quantizer)
+            held.add_module(name, self._quantizers[name])
         self._tabulate()
 
     def freeze(self, state: Mapping[str, Tensor]) -> None:

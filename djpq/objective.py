@@ -117,11 +117,17 @@ def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[s
     bits = compressible.bits()
     kept = torch.stack([gate.kept().sum() for gate in gates]).double() if gates else None
     if limits:
+        held = all(gate.frozen for gate in gates)  # channels decided before: only widths are left to settle
         allocation = Allocation(
-            compressible.network, machine, limits, compressible.compression_of, [q.widths for q in compressible.quantizers],
-            compressible.real_bits(), bits, kept, torch.tensor([len(gate.mask) for gate in gates]) if gates else None,
+            compressible.network, machine, limits, lambda widths, count: compressible.compression_of(widths, kept if held else count),
+            [q.widths for q in compressible.quantizers], compressible.real_bits(), bits, None if held else kept,
+            torch.tensor([len(gate.mask) for gate in gates]) if gates else None,
         )  # fmt: skip
-        bits, kept = settle(allocation)
+        bits, counts = settle(allocation)
+        kept = counts if counts is not None else kept
+    if all(gate.frozen for gate in gates):
+        compressible.fix(bits)
+        return
     absorb_means(compressible)
     for gate, count in zip(gates, kept.tolist() if kept is not None else [], strict=True):
         strongest = gate.log_alpha().topk(int(count)).indices

@@ -143,6 +143,7 @@ class Quantizer(nn.Module):
         self.signed, self.widths, self.form, self.learn_power, self.is_input = signed, widths, form, learn_power, is_input
         if range_shape and not isinstance(form, BitsForm):
             raise InputError("a range per channel needs the form that learns the width; set step_form or channel_ranges, not both")
+        self.bypass = False  # a tensor that passes as it is, but is priced at its width
         self.start_bits, self.gradient_scale = min(max(start_bits, widths[0]), widths[-1]), gradient_scale
         self.log_range = nn.Parameter(torch.zeros(range_shape))
         self.scale = nn.Parameter(form.scale(self.start_bits, torch.zeros(()), signed), requires_grad=len(widths) > 1)
@@ -202,10 +203,13 @@ class Quantizer(nn.Module):
         low, high = self.form.scale_bounds((self.widths[0] - 0.49, self.widths[-1] + 0.49), self.log_range, self.power, self.signed)
         self.scale.copy_(self.scale.clamp(low, high))
 
+    def real_bits(self) -> Tensor:
+        """Return the real-valued width, 0-d."""
+        return self.form.real_bits(self.log_range, self.scale, self.power, self.sign_bit)
+
     def bits(self) -> Tensor:
         """Return the width now in use, 0-d, with gradient 1 to the real width."""
-        real = self.form.real_bits(self.log_range, self.scale, self.power, self.sign_bit)
-        return nearest_width(real, self.allowed, self.boundaries)
+        return nearest_width(self.real_bits(), self.allowed, self.boundaries)
 
     def grid(self, log_range: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return range, step and width."""
@@ -214,6 +218,8 @@ class Quantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tensor on its grid."""
+        if self.bypass:
+            return x
         log_range: Tensor = self.log_range
         if self.gradient_scale:
             levels = fractional_levels(self.scale.detach(), self.sign_bit).clamp(min=1)

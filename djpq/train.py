@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,10 @@ def compress(
     return train(compressible, model, data, machine, budget, settings, progress=progress, checkpoint=checkpoint)
 
 
-def compressible_of(model: nn.Module, data: Data, settings: Settings) -> CompressibleModel:
-    """Return a copy of the model with calibrated quantizers and gates."""
+def compressible_of(
+    model: nn.Module, data: Data, settings: Settings, prepare: Callable[[CompressibleModel], None] = lambda compressible: None
+) -> CompressibleModel:
+    """Return a copy of the model with calibrated quantizers and gates; `prepare` sees it before it is calibrated."""
     torch.manual_seed(settings.seed)
     network = trace(model, (data.train[0][:1],))
     form = StepForm(restricted=restricted(settings)) if settings.step_form else BitsForm()
@@ -95,6 +98,7 @@ def compressible_of(model: nn.Module, data: Data, settings: Settings) -> Compres
         log_variance=settings.log_variance, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
         gradient_scale=settings.gradient_scale,
     )  # fmt: skip
+    prepare(compressible)
     calibration = data.train[0][:CALIBRATION_SAMPLES]
     compressible.calibrate(calibration, weight_start=settings.weight_start, activation_start=settings.activation_start)
     return compressible
