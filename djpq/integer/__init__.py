@@ -1,0 +1,8 @@
+"""The integer executor: a finished network as a program on integers, run without floats in between."""
+
+from .build import lower
+from .comparison import IntegerProof, integers_of, prove
+from .executor import IntegerModel
+from .program import Instruction, Output, Program
+
+__all__ = ["Instruction", "IntegerModel", "IntegerProof", "Output", "Program", "integers_of", "lower", "prove"]
