@@ -64,6 +64,7 @@ class Finished:
     """The plain model, its network and compression, its cost and the proof; `original` is the compression of the original network.
 
     `grids` are those of the weights, by parameter; `integers` is the model as a program on integers, None where it has no such form.
+    `trained` is the state of the model with gates, `quantizers` what of its quantizers is no tensor: enough to make the proof again.
     """
 
     model: GraphModule
@@ -74,6 +75,8 @@ class Finished:
     original: Compression
     grids: dict[str, WeightGrid] = field(default_factory=dict)
     integers: IntegerModel | None = None
+    trained: dict[str, Tensor] = field(default_factory=dict)
+    quantizers: dict[str, dict[str, bool | int]] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -142,7 +145,9 @@ def finalize(compressible: CompressibleModel, machine: Accelerator, *samples: Te
     proof = Proof(len(samples[0]), same, difference, TOLERANCE, off, shown)
     if not proof.holds:
         raise ProofError(str(proof))
-    return Finished(pruned, network, final, cost, proof, promised, grids, integers)
+    trained = {name: value.detach().clone() for name, value in compressible.state_dict().items()}
+    told = {name: {"bits": int(q.bits()), "signed": q.signed, "learn_power": q.learn_power} for name, q in compressible.named_quantizers()}
+    return Finished(pruned, network, final, cost, proof, promised, grids, integers, trained, told)
 
 
 def in_double(module: GraphModule) -> GraphModule:

@@ -33,7 +33,7 @@ class Style(Protocol):
 
 @dataclass
 class Emission:
-    """The state of one export. `sizes` are those of every tensor, the batch as "1n"; `wide` when 16-bit integers occur."""
+    """The state of one export. `sizes` are those of every tensor, the batch as "1n"; `wide` when 16-bit integers occur, `batch` if only one will do."""
 
     module: GraphModule
     grids: Mapping[str, WeightGrid]
@@ -45,6 +45,7 @@ class Emission:
     weights: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     wide: bool = False
+    batch: int | None = None
 
     def name(self, wanted: str) -> str:
         """Return a name that no tensor has yet."""
@@ -55,13 +56,17 @@ class Emission:
         self.taken.add(name)
         return name
 
-    def add(self, op: str, inputs: Sequence[str], stem: str, *, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """Write a node; return the name of its output, or a list of several."""
+    def add(self, op: str, inputs: Sequence[str], stem: str, *, domain: str = "", **attributes: Any) -> str:
+        """Write a node; return the name of its output."""
+        return self.add_parts(op, inputs, [stem], domain=domain, **attributes)[0]
+
+    def add_parts(self, op: str, inputs: Sequence[str], stems: Sequence[str], *, domain: str = "", **attributes: Any) -> list[str]:
+        """Write a node with several outputs; return their names."""
         from onnx import helper
 
-        written = [self.name(stem if outputs == 1 else f"{stem}_{i}") for i in range(outputs)]
+        written = [self.name(stem) for stem in stems]
         self.nodes.append(helper.make_node(op, list(inputs), written, name=written[0], domain=domain, **attributes))
-        return written[0] if outputs == 1 else written
+        return written
 
     def constant(self, value: Any, stem: str) -> str:
         """Write an initializer; return its name."""

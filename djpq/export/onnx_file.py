@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from torch.fx import GraphModule
 
 from hwmodel.errors import InputError
 from hwmodel.files import whole
+from hwmodel.network import Network
 from hwmodel.walk import operator_name
 
-from ..finalize import Finished
 from ..integer.kernels import sizes_for
 from ..integer.shapes import Sizes, sizes_of
 from ..weights import WeightGrid
@@ -20,15 +20,31 @@ from .emission import OPSET, WIDE_OPSET, Emission, Style
 from .rules import MODULES, RULES
 from .styles import QONNX_DOMAIN, STYLES
 
+
+class Exportable(Protocol):
+    """What is exported: `Finished`, or `Loaded` from files."""
+
+    @property
+    def model(self) -> GraphModule: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def grids(self) -> dict[str, WeightGrid]: ...
+
+
 PARTS = ("unbind", "chunk", "split", "split_with_sizes", "tensor_split")  # they return several tensors
 IR_VERSION = 10
 
 
-def onnx_model(model: GraphModule, grids: dict[str, WeightGrid], samples: tuple[Tensor, ...], style: Style, batch: int | None = None) -> Any:
+def onnx_model(
+    model: GraphModule, grids: dict[str, WeightGrid], samples: tuple[Tensor, ...], style: Style, batch: int | None = None
+) -> Any:
     """Return the ONNX model of a pruned graph, for one batch size or any. **Errors**: InputError for an operator without a rule."""
     from onnx import checker, helper
 
-    e = Emission(model, grids, sizes_of(model, samples), style)
+    e = Emission(model, grids, sizes_of(model, samples), style, batch=batch)
     given = [node for node in model.graph.nodes if node.op == "placeholder"]
     e.taken.update(node.name for node in given)
     outputs: list[Any] = []
@@ -92,11 +108,13 @@ def value_info(name: str, sizes: Sizes, sample: Tensor, batch: int | None) -> An
     from onnx import TensorProto, helper
 
     kind = TensorProto.FLOAT if sample.is_floating_point() else TensorProto.INT64
-    return helper.make_tensor_value_info(name, kind, sizes_for(sizes, batch) if batch else ["batch" if isinstance(size, str) else size for size in sizes])
+    return helper.make_tensor_value_info(
+        name, kind, sizes_for(sizes, batch) if batch else ["batch" if isinstance(size, str) else size for size in sizes]
+    )
 
 
 @torch.no_grad()
-def export_onnx(finished: Finished, path: str | Path, style: str = "qdq", *, batch: int | None = None) -> Path:
+def export_onnx(finished: Exportable, path: str | Path, style: str = "qdq", *, batch: int | None = None) -> Path:
     """Write a finished model as ONNX: `style` is "qdq" or "qonnx". Without `batch` any batch runs, but for QONNX, whose tools want one: 1.
 
     **Errors**: InputError for an unknown style, an operator without ONNX form, or when `onnx` is not installed.

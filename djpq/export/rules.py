@@ -1,12 +1,11 @@
 """The ONNX form of each operator and module of a pruned graph. Source: ONNX operator schemas, opset 21."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import Node
 
 from hwmodel.errors import InputError
@@ -14,6 +13,7 @@ from hwmodel.operators import argument
 from hwmodel.walk import operator_name
 
 from ..gate import ChannelScale
+from ..integer.kernels import sizes_for
 from ..integer.rules import axis_of, pair
 from ..integer.shapes import Sizes
 from ..quantizer import FixedQuantizer
@@ -82,7 +82,7 @@ def weights_of(e: Emission, path: str, m: Any) -> list[str]:
 
 def convolution(e: Emission, node: Node, weights: list[str], stride: Any, padding: Any, dilation: Any, groups: int, **more: Any) -> str:
     rank = len(e.sizes[node]) - 2
-    return e.add(  # type: ignore[no-any-return]
+    return e.add(
         "ConvTranspose" if more else "Conv", [first(e, node), *weights], node.name, strides=pair(stride, rank), pads=pair(padding, rank) * 2,
         dilations=pair(dilation, rank), group=groups, **{name: value for name, value in more.items() if any(value)},
     )  # fmt: skip
@@ -96,10 +96,10 @@ def linear_module(e: Emission, node: Node) -> str:
 def product(e: Emission, node: Node, weights: list[str]) -> str:
     """Write a linear layer: Gemm for matrices, else a product with the transposed weight and a sum."""
     if len(e.sizes[node]) == 2:
-        return e.add("Gemm", [first(e, node), *weights], node.name, transB=1)  # type: ignore[no-any-return]
+        return e.add("Gemm", [first(e, node), *weights], node.name, transB=1)
     turned = e.add("Transpose", weights[:1], f"{node.name}_weight", perm=[1, 0])
     found = e.add("MatMul", [first(e, node), turned], f"{node.name}_product" if weights[1:] else node.name)
-    return e.add("Add", [found, weights[1]], node.name) if weights[1:] else found  # type: ignore[no-any-return]
+    return e.add("Add", [found, weights[1]], node.name) if weights[1:] else found
 
 
 @module_rule(nn.modules.batchnorm._BatchNorm)
@@ -108,7 +108,7 @@ def batch_norm(e: Emission, node: Node) -> str:
     ones = torch.ones_like(m.running_mean)
     given = {"weight": ones, "bias": ones * 0, "running_mean": m.running_mean, "running_var": m.running_var}
     names = [e.parameter(f"{node.target}.{name}", value if getattr(m, name) is None else getattr(m, name)) for name, value in given.items()]
-    return e.add("BatchNormalization", [first(e, node), *names], node.name, epsilon=m.eps)  # type: ignore[no-any-return]
+    return e.add("BatchNormalization", [first(e, node), *names], node.name, epsilon=m.eps)
 
 
 @module_rule(ChannelScale)
@@ -117,7 +117,7 @@ def channel_scale(e: Emission, node: Node) -> str:
     assert isinstance(m, ChannelScale)
     if m.factor.shape[0] != 1:
         raise InputError(f"{node.name}: gate means of heads merged with the batch are not exported")
-    return e.add("Mul", [first(e, node), e.constant(m.factor, f"{node.target}.factor")], node.name)  # type: ignore[no-any-return]
+    return e.add("Mul", [first(e, node), e.constant(m.factor, f"{node.target}.factor")], node.name)
 
 
 @module_rule(nn.modules.dropout._DropoutNd, nn.Identity)
@@ -149,7 +149,7 @@ def conv(e: Emission, node: Node) -> str:
 
 @rule("matmul", "bmm")
 def matmul(e: Emission, node: Node) -> str:
-    return e.add("MatMul", [e.operand(each, node.name) for each in node.args[:2]], node.name)  # type: ignore[no-any-return]
+    return e.add("MatMul", [e.operand(each, node.name) for each in node.args[:2]], node.name)
 
 
 BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
@@ -159,13 +159,13 @@ BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
 def binary(e: Emission, node: Node) -> str:
     if argument(node, 2, "alpha", 1) != 1 or node.kwargs.get("rounding_mode"):
         raise InputError(f"{node.name}: a sum with alpha or a division that rounds is not exported")
-    return e.add(BINARY[operator_name(node)], [e.operand(each, node.name) for each in node.args[:2]], node.name)  # type: ignore[no-any-return]
+    return e.add(BINARY[operator_name(node)], [e.operand(each, node.name) for each in node.args[:2]], node.name)
 
 
 @rule("cat")
 def concat(e: Emission, node: Node) -> str:
     given: Any = node.args[0]
-    return e.add("Concat", [e.operand(each, node.name) for each in given], node.name, axis=axis_of(node, 1, len(e.sizes[node])))  # type: ignore[no-any-return]
+    return e.add("Concat", [e.operand(each, node.name) for each in given], node.name, axis=axis_of(node, 1, len(e.sizes[node])))
 
 
 # ---- element-wise ----------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ UNARY = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hardswish": "Har
 
 @rule(*UNARY)
 def unary(e: Emission, node: Node) -> str:
-    return e.add(UNARY[operator_name(node)], [first(e, node)], node.name)  # type: ignore[no-any-return]
+    return e.add(UNARY[operator_name(node)], [first(e, node)], node.name)
 
 
 @rule("hardtanh", "clamp", "relu6")
@@ -185,40 +185,40 @@ def clip(e: Emission, node: Node) -> str:
     keys = ("min", "max") if name == "clamp" else ("min_val", "max_val")
     limits = default if name == "relu6" else [argument(node, i + 1, key, default[i]) for i, key in enumerate(keys)]
     names = ["" if limit is None else e.constant(np.float32(limit), f"{node.name}_limit") for limit in limits]
-    return e.add("Clip", [first(e, node), *names], node.name)  # type: ignore[no-any-return]
+    return e.add("Clip", [first(e, node), *names], node.name)
 
 
 @rule("silu")
 def silu(e: Emission, node: Node) -> str:
     x = first(e, node)
-    return e.add("Mul", [x, e.add("Sigmoid", [x], f"{node.name}_gate")], node.name)  # type: ignore[no-any-return]
+    return e.add("Mul", [x, e.add("Sigmoid", [x], f"{node.name}_gate")], node.name)
 
 
 @rule("hardsigmoid")
 def hard_sigmoid(e: Emission, node: Node) -> str:
-    return e.add("HardSigmoid", [first(e, node)], node.name, alpha=1 / 6, beta=0.5)  # type: ignore[no-any-return]
+    return e.add("HardSigmoid", [first(e, node)], node.name, alpha=1 / 6, beta=0.5)
 
 
 @rule("gelu")
 def gelu(e: Emission, node: Node) -> str:
-    return e.add("Gelu", [first(e, node)], node.name, approximate=str(argument(node, 1, "approximate", "none")))  # type: ignore[no-any-return]
+    return e.add("Gelu", [first(e, node)], node.name, approximate=str(argument(node, 1, "approximate", "none")))
 
 
 @rule("leaky_relu")
 def leaky_relu(e: Emission, node: Node) -> str:
-    return e.add("LeakyRelu", [first(e, node)], node.name, alpha=float(argument(node, 1, "negative_slope", 0.01)))  # type: ignore[no-any-return]
+    return e.add("LeakyRelu", [first(e, node)], node.name, alpha=float(argument(node, 1, "negative_slope", 0.01)))
 
 
 @rule("prelu")
 def prelu(e: Emission, node: Node) -> str:
     slope = e.value(node.args[1])
     shaped = slope.reshape([-1] + [1] * (len(e.sizes[node]) - 2)) if slope.numel() > 1 else slope.reshape(1)
-    return e.add("PRelu", [first(e, node), e.constant(shaped, f"{node.name}_slope")], node.name)  # type: ignore[no-any-return]
+    return e.add("PRelu", [first(e, node), e.constant(shaped, f"{node.name}_slope")], node.name)
 
 
 @rule("softmax")
 def softmax(e: Emission, node: Node) -> str:
-    return e.add("Softmax", [first(e, node)], node.name, axis=axis_of(node, 1, len(e.sizes[node]), -1))  # type: ignore[no-any-return]
+    return e.add("Softmax", [first(e, node)], node.name, axis=axis_of(node, 1, len(e.sizes[node]), -1))
 
 
 @rule("layer_norm")
@@ -227,7 +227,7 @@ def layer_norm(e: Emission, node: Node) -> str:
     scale, bias = argument(node, 2, "weight", None), argument(node, 3, "bias", None)
     names = [e.operand(scale, node.name) if scale is not None else e.constant(np.ones(list(shape), np.float32), f"{node.name}_scale")]
     names += [e.operand(bias, node.name)] if bias is not None else []
-    return e.add("LayerNormalization", [first(e, node), *names], node.name, axis=-len(shape), epsilon=float(argument(node, 4, "eps", 1e-5)))  # type: ignore[no-any-return]
+    return e.add("LayerNormalization", [first(e, node), *names], node.name, axis=-len(shape), epsilon=float(argument(node, 4, "eps", 1e-5)))
 
 
 # ---- windows ---------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def layer_norm(e: Emission, node: Node) -> str:
 def max_pool(e: Emission, node: Node) -> str:
     rank = len(e.sizes[node]) - 2
     kernel = pair(node.args[1], rank)
-    return e.add(  # type: ignore[no-any-return]
+    return e.add(
         "MaxPool", [first(e, node)], node.name, kernel_shape=kernel, strides=pair(argument(node, 2, "stride", None) or kernel, rank),
         pads=pair(argument(node, 3, "padding", 0), rank) * 2, dilations=pair(argument(node, 4, "dilation", 1), rank),
         ceil_mode=int(argument(node, 5, "ceil_mode", False)),
@@ -250,7 +250,7 @@ def average(e: Emission, node: Node) -> str:
     kernel = pair(node.args[1], rank)
     if argument(node, 6, "divisor_override", None) is not None:
         raise InputError(f"{node.name}: an average with another divisor is not exported")
-    return e.add(  # type: ignore[no-any-return]
+    return e.add(
         "AveragePool", [first(e, node)], node.name, kernel_shape=kernel, strides=pair(argument(node, 2, "stride", None) or kernel, rank),
         pads=pair(argument(node, 3, "padding", 0), rank) * 2, ceil_mode=int(argument(node, 4, "ceil_mode", False)),
         count_include_pad=int(argument(node, 5, "count_include_pad", True)),
@@ -261,11 +261,11 @@ def average(e: Emission, node: Node) -> str:
 def adaptive_average(e: Emission, node: Node) -> str:
     before, after = sizes_before(e, node)[2:], e.sizes[node][2:]
     if all(size == 1 for size in after):
-        return e.add("GlobalAveragePool", [first(e, node)], node.name)  # type: ignore[no-any-return]
+        return e.add("GlobalAveragePool", [first(e, node)], node.name)
     kernel = [int(a) // int(b) for a, b in zip(before, after, strict=True)]
     if any(int(a) % int(b) for a, b in zip(before, after, strict=True)):
         raise InputError(f"{node.name}: an adaptive average of {before} to {after} is not exported")
-    return e.add("AveragePool", [first(e, node)], node.name, kernel_shape=kernel, strides=kernel)  # type: ignore[no-any-return]
+    return e.add("AveragePool", [first(e, node)], node.name, kernel_shape=kernel, strides=kernel)
 
 
 @rule("mean")
@@ -273,7 +273,7 @@ def mean(e: Emission, node: Node) -> str:
     rank = len(sizes_before(e, node))
     axes = [int(d) % rank for d in pair(argument(node, 1, "dim", list(range(rank))), 1)]
     given = [first(e, node), e.constant(np.array(axes, np.int64), f"{node.name}_axes")]
-    return e.add("ReduceMean", given, node.name, keepdims=int(bool(argument(node, 2, "keepdim", False))))  # type: ignore[no-any-return]
+    return e.add("ReduceMean", given, node.name, keepdims=int(bool(argument(node, 2, "keepdim", False))))
 
 
 # ---- views -----------------------------------------------------------------------------------------------------------
@@ -282,19 +282,19 @@ def mean(e: Emission, node: Node) -> str:
 @rule("flatten")
 def flatten(e: Emission, node: Node) -> str:
     if len(e.sizes[node]) == 2 and axis_of(node, 1, len(sizes_before(e, node))) == 1:
-        return e.add("Flatten", [first(e, node)], node.name, axis=1)  # type: ignore[no-any-return]
+        return e.add("Flatten", [first(e, node)], node.name, axis=1)
     return reshape(e, node)
 
 
 @rule("view", "reshape", "_unsafe_view", "unflatten", "unsqueeze", "squeeze")
 def reshape(e: Emission, node: Node) -> str:
-    return e.add("Reshape", [first(e, node), e.shape(e.sizes[node], node.name)], node.name)  # type: ignore[no-any-return]
+    return e.add("Reshape", [first(e, node), e.shape(e.sizes[node], node.name)], node.name)
 
 
 @rule("permute")
 def permute(e: Emission, node: Node) -> str:
     dims: Any = node.args[1]
-    return e.add("Transpose", [first(e, node)], node.name, perm=[int(d) % len(dims) for d in dims])  # type: ignore[no-any-return]
+    return e.add("Transpose", [first(e, node)], node.name, perm=[int(d) % len(dims) for d in dims])
 
 
 @rule("transpose", "t", "swapaxes")
@@ -302,14 +302,14 @@ def transpose(e: Emission, node: Node) -> str:
     dims = list(range(len(e.sizes[node])))
     one, other = (axis_of(node, i, len(dims), i - 1) for i in (1, 2))
     dims[one], dims[other] = other, one
-    return e.add("Transpose", [first(e, node)], node.name, perm=dims)  # type: ignore[no-any-return]
+    return e.add("Transpose", [first(e, node)], node.name, perm=dims)
 
 
 @rule("slice", "narrow")
 def slice_(e: Emission, node: Node) -> str:
     sizes = sizes_before(e, node)
     axis = axis_of(node, 1, len(sizes))
-    start = argument(node, 2, "start", None) or 0
+    start: int = argument(node, 2, "start", None) or 0
     end = start + int(node.args[3]) if operator_name(node) == "narrow" else argument(node, 3, "end", None)  # type: ignore[arg-type]
     step = argument(node, 4, "step", 1)
     size = sizes[axis]
@@ -317,20 +317,23 @@ def slice_(e: Emission, node: Node) -> str:
         return first(e, node)
     limits = [start, np.iinfo(np.int64).max if end is None else end, axis, step]
     order = (0, 1, 2, 3)
-    names = [e.constant(np.array([limits[i]], np.int64), f"{node.name}_{key}") for i, key in zip(order, ("start", "end", "axis", "step"), strict=True)]
-    return e.add("Slice", [first(e, node), *names], node.name)  # type: ignore[no-any-return]
+    names = [
+        e.constant(np.array([limits[i]], np.int64), f"{node.name}_{key}")
+        for i, key in zip(order, ("start", "end", "axis", "step"), strict=True)
+    ]
+    return e.add("Slice", [first(e, node), *names], node.name)
 
 
 @rule("select")
 def select(e: Emission, node: Node) -> str:
     index = e.constant(np.array(int(node.args[2]), np.int64), f"{node.name}_index")  # type: ignore[arg-type]
-    return e.add("Gather", [first(e, node), index], node.name, axis=axis_of(node, 1, len(sizes_before(e, node))))  # type: ignore[no-any-return]
+    return e.add("Gather", [first(e, node), index], node.name, axis=axis_of(node, 1, len(sizes_before(e, node))))
 
 
 @rule("index_select")
 def index_select(e: Emission, node: Node) -> str:
     index = e.constant(e.value(node.args[2]), f"{node.name}_index")
-    return e.add("Gather", [first(e, node), index], node.name, axis=axis_of(node, 1, len(e.sizes[node])))  # type: ignore[no-any-return]
+    return e.add("Gather", [first(e, node), index], node.name, axis=axis_of(node, 1, len(e.sizes[node])))
 
 
 @rule("unbind")
@@ -347,40 +350,33 @@ def split(e: Emission, node: Node) -> list[str]:
     axis = axis_of(node, 2, len(sizes))
     found: Any = node.target(torch.zeros([1 if isinstance(size, str) else size for size in sizes]), *node.args[1:], **node.kwargs)  # type: ignore[operator]
     counts = e.constant(np.array([each.shape[axis] for each in found], np.int64), f"{node.name}_sizes")
-    written = e.add("Split", [first(e, node), counts], node.name, outputs=len(found), axis=axis)
-    return [written] if isinstance(written, str) else written
+    return e.add_parts("Split", [first(e, node), counts], [f"{node.name}_{i}" for i in range(len(found))], axis=axis)
 
 
 @rule("getitem")
 def item(e: Emission, node: Node) -> str:
-    return e.value(node.args[0])[node.args[1]]  # type: ignore[no-any-return]
+    return e.value(node.args[0])[node.args[1]]
 
 
 @rule("expand")
 def expand(e: Emission, node: Node) -> str:
-    sizes = e.sizes[node]
+    sizes = tuple(sizes_for(e.sizes[node], e.batch)) if e.batch else e.sizes[node]
     if not any(isinstance(size, str) for size in sizes):
-        return e.add("Expand", [first(e, node), e.constant(np.array(sizes, np.int64), f"{node.name}_shape")], node.name)  # type: ignore[no-any-return]
-    batch = e.add("Shape", [next(each.name for each in e.module.graph.nodes if each.op == "placeholder")], f"{node.name}_batch", start=0, end=1)
+        return e.add("Expand", [first(e, node), e.constant(np.array(sizes, np.int64), f"{node.name}_shape")], node.name)
+    batch = e.add(
+        "Shape", [next(each.name for each in e.module.graph.nodes if each.op == "placeholder")], f"{node.name}_batch", start=0, end=1
+    )
     parts = [batch if size == "1n" else e.constant(np.array([size], np.int64), f"{node.name}_size") for size in sizes]
-    return e.add("Expand", [first(e, node), e.add("Concat", parts, f"{node.name}_shape", axis=0)], node.name)  # type: ignore[no-any-return]
+    return e.add("Expand", [first(e, node), e.add("Concat", parts, f"{node.name}_shape", axis=0)], node.name)
 
 
 @rule("channel_shuffle")
 def channel_shuffle(e: Emission, node: Node) -> str:
     count, groups = int(e.sizes[node][1]), int(node.args[1])  # type: ignore[arg-type]
     order = np.arange(count).reshape(groups, -1).T.flatten()
-    return e.add("Gather", [first(e, node), e.constant(order, f"{node.name}_index")], node.name, axis=1)  # type: ignore[no-any-return]
+    return e.add("Gather", [first(e, node), e.constant(order, f"{node.name}_index")], node.name, axis=1)
 
 
 @rule("pixel_shuffle")
 def pixel_shuffle(e: Emission, node: Node) -> str:
-    return e.add("DepthToSpace", [first(e, node)], node.name, blocksize=int(node.args[1]), mode="CRD")  # type: ignore[arg-type,no-any-return]
-
-
-def constant(value: Any) -> bool:
-    """Return whether a value is known before the network runs."""
-    return isinstance(value, Tensor)
-
-
-__all__ = ["MODULES", "RULES", "constant", "math"]
+    return e.add("DepthToSpace", [first(e, node)], node.name, blocksize=int(node.args[1]), mode="CRD")  # type: ignore[arg-type]

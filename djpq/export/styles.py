@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..quantizer import FixedQuantizer
 from ..weights import WeightGrid
-from .emission import Emission
+from .emission import Emission, Style
 
 QONNX_DOMAIN = "qonnx.custom_op.general"
 
@@ -30,7 +30,7 @@ class Qdq:
         scale, zero = e.constant(quantizer.step.float(), f"{name}_scale"), e.constant(np.zeros((), kind), f"{name}_zero")
         integers = e.add("QuantizeLinear", [x, scale, zero], f"{name}_integers")
         integers = limited(e, integers, kind, quantizer.lowest, quantizer.highest, name)
-        return e.add("DequantizeLinear", [integers, scale, zero], name)  # type: ignore[no-any-return]
+        return e.add("DequantizeLinear", [integers, scale, zero], name)
 
     def weight(self, e: Emission, name: str, tensor: Tensor, grid: WeightGrid) -> str:
         kind, most = integer_type(grid.bits, True), 2 ** (grid.bits - 1) - 1
@@ -40,7 +40,10 @@ class Qdq:
         step, axes = grid.step.float(), [i for i, size in enumerate(grid.step.shape) if size > 1]
         scale = e.constant(step.flatten() if axes else step.reshape(()), f"{name}_scale")
         zero = e.constant(np.zeros(step.numel() if axes else (), kind), f"{name}_zero")
-        return e.add("DequantizeLinear", [stored, scale, zero], f"{name}_real", **({"axis": axes[0]} if axes else {}))  # type: ignore[no-any-return]
+        operands = [stored, scale, zero]
+        if axes:
+            return e.add("DequantizeLinear", operands, f"{name}_real", axis=axes[0])
+        return e.add("DequantizeLinear", operands, f"{name}_real")
 
 
 def limited(e: Emission, integers: str, kind: np.dtype, low: int, high: int, name: str) -> str:
@@ -54,11 +57,11 @@ def limited(e: Emission, integers: str, kind: np.dtype, low: int, high: int, nam
         return integers
     if kind.itemsize == 1:
         limits = [e.constant(np.array(limit, kind), f"{name}_{end}") for limit, end in ((low, "low"), (high, "high"))]
-        return e.add("Clip", [integers, *limits], f"{name}_limited")  # type: ignore[no-any-return]
+        return e.add("Clip", [integers, *limits], f"{name}_limited")
     limits = [e.constant(np.array(limit, np.int32), f"{name}_{end}") for limit, end in ((low, "low"), (high, "high"))]
     wide = e.add("Cast", [integers], f"{name}_wide", to=TensorProto.INT32)
     clipped = e.add("Clip", [wide, *limits], f"{name}_limited")
-    return e.add("Cast", [clipped], f"{name}_narrow", to=TensorProto.INT16 if kind.kind == "i" else TensorProto.UINT16)  # type: ignore[no-any-return]
+    return e.add("Cast", [clipped], f"{name}_narrow", to=TensorProto.INT16 if kind.kind == "i" else TensorProto.UINT16)
 
 
 class Qonnx:
@@ -71,8 +74,7 @@ class Qonnx:
             e.constant(np.zeros((), np.float32), f"{name}_zero"),
             e.constant(np.array(bits, np.float32), f"{name}_bits"),
         ]
-        given = {"signed": int(signed), "narrow": int(signed), "rounding_mode": "ROUND"}
-        return e.add("Quant", [x, *constants], stem, domain=QONNX_DOMAIN, **given)  # type: ignore[no-any-return]
+        return e.add("Quant", [x, *constants], stem, domain=QONNX_DOMAIN, signed=int(signed), narrow=int(signed), rounding_mode="ROUND")
 
     def activation(self, e: Emission, x: str, quantizer: FixedQuantizer, name: str) -> str:
         return self.quant(e, x, quantizer.step, quantizer.bits, quantizer.signed, name, name)
@@ -82,4 +84,4 @@ class Qonnx:
         return self.quant(e, e.constant(real, name), grid.step, grid.bits, True, name, f"{name}_real")
 
 
-STYLES = {"qdq": Qdq, "qonnx": Qonnx}
+STYLES: dict[str, type[Style]] = {"qdq": Qdq, "qonnx": Qonnx}
