@@ -226,8 +226,8 @@ class _Builder:
                 return False
             limits: tuple[float, float] | None = None
         else:
-            ends = [each.value.item() if isinstance(each, Constant) else None for each in operands[1:3]]
-            if len(ends) < 2 or None in ends:
+            ends = [float(each.value.item()) for each in operands[1:3] if isinstance(each, Constant)]
+            if len(ends) < 2:
                 return False
             limits = ends[0], ends[1]
         if isinstance(x, Constant):
