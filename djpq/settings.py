@@ -16,7 +16,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(default=60, ge=1, description="joint training and frozen fine-tuning together")
-    frozen_share: float = Field(default=0.25, ge=0, lt=1, description="last part of the epochs, with bits and channels fixed")
+    frozen_share: float = Field(default=0.25, ge=0, le=1, description="last part of the epochs, with bits and channels fixed")
     batch_size: int = Field(default=100, ge=2)
     seed: int = 0
     gates: bool = Field(default=True, description="learn which channels stay")
@@ -69,7 +69,8 @@ class Settings(BaseModel):
 
     def joint_epochs(self) -> int:
         """Return the epochs in which bits and gates still move."""
-        return max(1, self.epochs - round(self.epochs * self.frozen_share)) if self.learns else 0
+        joint = max(1, self.epochs - round(self.epochs * self.frozen_share))
+        return joint if self.learns and self.frozen_share < 1 else 0
 
     @property
     def learns(self) -> bool:
