@@ -5,6 +5,7 @@ from .budget import AugmentedLagrangian, Budget, FixedPenalty
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .finalize import Finished, Proof, finalize
+from .ladder import ladder
 from .objective import Objective
 from .pareto import load_runs
 from .pretraining import accuracy, pretrain
@@ -13,5 +14,5 @@ from .train import Result, compress
 
 __all__ = [
     "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Proof", "Result",
-    "Settings", "accuracy", "attach", "compress", "finalize", "load_data", "load_runs", "pretrain",
+    "Settings", "accuracy", "attach", "compress", "finalize", "ladder", "load_data", "load_runs", "pretrain",
 ]  # fmt: skip

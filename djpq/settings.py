@@ -46,6 +46,7 @@ class Settings(BaseModel):
     gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
     beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
     temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")
+    whole_granules: bool = Field(default=False, description="keep multiples of the channels that a pass of the machine writes")
     rho: float = Field(default=1.0, gt=0, description="quadratic weight of the augmented Lagrangian")
     multiplier_rate: float = Field(default=0.1, ge=0, description="multiplier step, relative to rho")
     gate_pressure: float = Field(default=1.0, gt=0, description="factor of the budget's pull on gates against its pull on widths")
