@@ -6,6 +6,7 @@ from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .export import export_onnx, pack_weights
 from .finalize import Finished, Proof, finalize
+from .ladder import ladder
 from .objective import Objective
 from .pareto import load_runs
 from .pretraining import accuracy, pretrain
@@ -15,6 +16,6 @@ from .train import Result, compress
 
 __all__ = [
     "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Proof", "Result",
-    "Settings", "accuracy", "attach", "compress", "export_onnx", "finalize", "load_data", "load_finished", "load_runs", "pack_weights",
-    "pretrain", "save_finished",
+    "Settings", "accuracy", "attach", "compress", "export_onnx", "finalize", "ladder", "load_data", "load_finished", "load_runs",
+    "pack_weights", "pretrain", "save_finished",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ It needs no particular loop. In one of the user's own::
 """
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from hwmodel.cost import Cost, simulate
 from hwmodel.errors import InputError
 
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
-from .compressible import CompressibleModel
+from .compressible import CompressibleModel, key
 from .datasets import Data
 from .folding import absorb_means
 from .settings import Settings
@@ -99,7 +100,7 @@ class Objective:
 
     def decide(self) -> None:
         """Turn real widths and gates into integers that hold the limits; nothing of them moves afterwards."""
-        decide(self.compressible, self.machine, self.limits)
+        decide(self.compressible, self.machine, self.limits, whole_granules=self.settings.whole_granules)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold."""
@@ -111,8 +112,13 @@ class Objective:
 
 
 @torch.no_grad()
-def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[str, float]) -> None:
-    """Hold whole widths and channels from now on: those nearest to the real ones that hold the limits and use them."""
+def decide(
+    compressible: CompressibleModel, machine: Accelerator, limits: dict[str, float], *, whole_granules: bool = False
+) -> None:  # fmt: skip
+    """Hold whole widths and channels from now on: those nearest to the real ones that hold the limits and use them.
+
+    `whole_granules`: groups keep multiples of the channels that a pass of the machine writes, so that none is padded.
+    """
     gates = list(compressible.gates.values())
     bits = compressible.bits()
     kept = torch.stack([gate.kept().sum() for gate in gates]).double() if gates else None
@@ -121,7 +127,7 @@ def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[s
         allocation = Allocation(
             compressible.network, machine, limits, lambda widths, count: compressible.compression_of(widths, kept if held else count),
             [q.widths for q in compressible.quantizers], compressible.real_bits(), bits, None if held else kept,
-            torch.tensor([len(gate.mask) for gate in gates]) if gates else None,
+            torch.tensor([len(gate.mask) for gate in gates]) if gates else None, granules(compressible, machine) if whole_granules else None,
         )  # fmt: skip
         bits, counts = settle(allocation)
         kept = counts if counts is not None else kept
@@ -133,6 +139,17 @@ def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[s
         strongest = gate.log_alpha().topk(int(count)).indices
         gate.freeze(torch.zeros_like(gate.mask).index_fill(0, strongest, 1.0))
     compressible.fix(bits)
+
+
+def granules(compressible: CompressibleModel, machine: Accelerator) -> Tensor | None:
+    """Return for each gate the channels of a whole pass over the layers that write its group: their least common multiple."""
+    network = compressible.network
+    written = simulate(network, compressible.compression(), machine).per_layer.granule_channels["output"].tolist()
+    owners: dict[str, list[int]] = {}
+    for layer, size in zip(network.layers, written, strict=True):
+        for group, _ in layer.out_groups if layer.computes else ():
+            owners.setdefault(key(group), []).append(max(1, round(size)))
+    return torch.tensor([math.lcm(*owners.get(name, [1])) for name in compressible.gates]) if compressible.gates else None
 
 
 def parameter_groups(compressible: CompressibleModel, settings: Settings, gate_lr: float, bits_lr: float) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(default=60, ge=1, description="joint training and frozen fine-tuning together")
-    frozen_share: float = Field(default=0.25, ge=0, lt=1, description="last part of the epochs, with bits and channels fixed")
+    frozen_share: float = Field(default=0.25, ge=0, le=1, description="last part of the epochs, with bits and channels fixed")
     batch_size: int = Field(default=100, ge=2)
     seed: int = 0
     gates: bool = Field(default=True, description="learn which channels stay")
@@ -46,6 +46,7 @@ class Settings(BaseModel):
     gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
     beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
     temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")
+    whole_granules: bool = Field(default=False, description="keep multiples of the channels that a pass of the machine writes")
     rho: float = Field(default=1.0, gt=0, description="quadratic weight of the augmented Lagrangian")
     multiplier_rate: float = Field(default=0.1, ge=0, description="multiplier step, relative to rho")
     gate_pressure: float = Field(default=1.0, gt=0, description="factor of the budget's pull on gates against its pull on widths")
@@ -69,7 +70,8 @@ class Settings(BaseModel):
 
     def joint_epochs(self) -> int:
         """Return the epochs in which bits and gates still move."""
-        return max(1, self.epochs - round(self.epochs * self.frozen_share)) if self.learns else 0
+        joint = max(1, self.epochs - round(self.epochs * self.frozen_share))
+        return joint if self.learns and self.frozen_share < 1 else 0
 
     @property
     def learns(self) -> bool:
