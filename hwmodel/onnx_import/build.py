@@ -236,7 +236,8 @@ class _Builder:
             else:
                 self.values[output] = replace(x, value=x.value.clamp(*limits), bits=bits_between(*limits))
             return True
-        assert step is not None and step.grid is not None
+        assert step is not None
+        assert step.grid is not None
         if limits is not None:
             low, high = max(limits[0], step.grid.low), min(limits[1], step.grid.high)
             step.grid = replace(step.grid, low=low, high=high, bits=min(step.grid.bits, bits_between(low, high)))
