@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from hwmodel.accelerator import Accelerator
-from hwmodel.compression import Compression
 from hwmodel.cost import simulate
 from hwmodel.errors import InputError
 from hwmodel.onnx_import import load_onnx
@@ -140,11 +139,7 @@ def onnx_checks(loaded: Loaded, again: Finished, run: Run) -> list[Check]:
         path = export_onnx(loaded, Path(place) / "qdq.onnx")
         theirs = run_onnx(path, x)
         read = load_onnx(path, axes={"batch": 1})
-    cost = simulate(
-        read.network,
-        Compression(read.compression.weight_bits, read.compression.activation_bits, read.compression.kept_channels),
-        run.machine,
-    )
+    cost = simulate(read.network, read.compression, run.machine)
     with torch.no_grad():
         mine = torch.cat([torch.as_tensor(ours(part)) for part in x.split(500)])
     other = int((mine.argmax(1) != theirs.argmax(1)).sum())

@@ -17,6 +17,7 @@ from ..integer.kernels import sizes_for
 from ..integer.shapes import Sizes, sizes_of
 from ..weights import WeightGrid
 from .emission import OPSET, WIDE_OPSET, Emission, Style
+from .pools import rounded_before_pools
 from .rules import MODULES, RULES
 from .styles import QONNX_DOMAIN, STYLES
 
@@ -44,6 +45,7 @@ def onnx_model(
     """Return the ONNX model of a pruned graph, for one batch size or any. **Errors**: InputError for an operator without a rule."""
     from onnx import checker, helper
 
+    model = rounded_before_pools(model)
     e = Emission(model, grids, sizes_of(model, samples), style, batch=batch)
     given = [node for node in model.graph.nodes if node.op == "placeholder"]
     e.taken.update(node.name for node in given)
