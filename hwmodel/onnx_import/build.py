@@ -224,9 +224,9 @@ class _Builder:
         if op == "Cast":
             if a["to"] not in INTEGER_TYPES:
                 return False
-            limits: tuple[float, float] | None = None
+            limits: tuple[int, int] | None = None
         else:
-            ends = [float(each.value.item()) for each in operands[1:3] if isinstance(each, Constant)]
+            ends = [int(each.value.item()) for each in operands[1:3] if isinstance(each, Constant)]
             if len(ends) < 2:
                 return False
             limits = ends[0], ends[1]
