@@ -119,6 +119,7 @@ def train(
     *,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    objective_class: type[Objective] = Objective,
 ) -> Result:
     """Train a calibrated compressible model to a budget and finish it. `compress` starts here; so do methods with gates of their own."""
     began = time.perf_counter()
@@ -128,7 +129,7 @@ def train(
     if settings.channels_last:
         for part in (compressible, teacher):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-    objective = Objective(compressible, machine, budget, settings, joint * batches)
+    objective = objective_class(compressible, machine, budget, settings, joint * batches)
     saved = Checkpoint(checkpoint, identity(compressible, settings, objective.limits))
     saved.restore(compressible)
     history = saved.history
