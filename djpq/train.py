@@ -95,7 +95,7 @@ def compressible_of(
     compressible = attach(
         copy.deepcopy(model), network, gates=settings.gates, weight_widths=settings.weight_widths,
         activation_widths=settings.activation_widths, input_bits=settings.input_bits, form=form, start_bits=settings.start_bits,
-        log_variance=settings.log_variance, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
+        log_variance=settings.log_variance, threshold=settings.threshold, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
         gradient_scale=settings.gradient_scale,
     )  # fmt: skip
     prepare(compressible)
