@@ -40,7 +40,7 @@ class Result:
     """A compressed network: the plain model, what it is, what it costs, and the proof that it is what training said.
 
     Accuracies are fractions; `test_accuracy` is measured once, on the finished model. `saved_by_channels` and `saved_by_bits`
-    are log10 factors of BOPs against the 32-bit network.
+    are log10 factors of BOPs against the 32-bit network. `finished` is what is exported and saved.
     """
 
     model: nn.Module
@@ -55,6 +55,7 @@ class Result:
     saved_by_bits: float
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
+    finished: Finished | None = None
 
     @property
     def compression(self) -> Any:
@@ -179,5 +180,5 @@ def result_of(
         model=finished.model, network=finished.network, cost=finished.cost, proof=finished.proof, baseline=baseline,
         full=simulate(network, finished.original, machine), validation_accuracy=accuracy(finished.model, data, "validation"),
         test_accuracy=accuracy(finished.model, data, "test"), saved_by_channels=channels, saved_by_bits=total - channels,
-        seconds=seconds, history=history,
+        seconds=seconds, history=history, finished=finished,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command `djpq`: train one run, sweep a plan, look at fronts and reports."""
+"""The command `djpq`: train one run, sweep a plan, look at fronts and reports, verify and export what is finished."""
 
 import importlib.metadata
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from hwmodel.console import run
 
-from . import fronts, sweeping, training
+from . import finished, fronts, sweeping, training
 
 app = typer.Typer(
     help="Compress networks to a budget on a machine, by differentiable joint pruning and quantization.", pretty_exceptions_enable=False
@@ -16,6 +16,9 @@ app.command("train")(training.train)
 app.command("sweep")(sweeping.sweep)
 app.command("front")(fronts.front)
 app.command("report")(fronts.report)
+app.command("verify")(finished.verify)
+app.command("describe")(finished.describe)
+app.command("export")(finished.export)
 plan_app = typer.Typer(help="Look at plans.", pretty_exceptions_enable=False)
 plan_app.command("show")(sweeping.show)
 app.add_typer(plan_app, name="plan")

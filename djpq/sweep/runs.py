@@ -1,4 +1,5 @@
-"""A run is a folder: `config.json`, `metrics.jsonl`, `model.safetensors`, `spec.json` and at last `result.json`.
+"""A run is a folder: `config.json`, `metrics.jsonl`, `model.safetensors`, `spec.json`, the finished model (`djpq.saving`) and at last
+`result.json`.
 
 Its name is a hash of all that decides the result, so a finished run is found again and never done twice. Every file is written
 beside itself and renamed, so what exists is whole.
@@ -28,6 +29,7 @@ from hwmodel.report import table
 from ..budget import Budget
 from ..datasets import Data, load_data
 from ..pretraining import Progress, accuracy, pretrain
+from ..saving import save_finished
 from ..train import Result
 from .plan import Entry, load_method, profile_text
 
@@ -117,6 +119,8 @@ def run_entry(folder: Path, entry: Entry, name: str | None = None, progress: Pro
     write_text(place / "spec.json", json.dumps(spec, indent=1))
     with whole(place / "model.safetensors") as partial:
         save_file({key: value.contiguous() for key, value in result.model.state_dict().items()}, partial)
+    if result.finished is not None:
+        save_finished(result.finished, place)
     record = describe(entry, data, result, accuracy(model, data, "test"), time.perf_counter() - began)
     write_text(place / "result.json", json.dumps(record, indent=1))
     return record
@@ -143,6 +147,7 @@ def describe(entry: Entry, data: Data, result: Result, float_accuracy: float, se
         "groups": group_records(network, kept), "proof": {
             "samples": result.proof.samples, "trained_equals_fixed": result.proof.trained_equals_fixed,
             "pruned_difference": result.proof.pruned_difference, "cost_difference": result.proof.cost_difference, "holds": result.proof.holds,
+            "integers": str(result.proof.integers),
         },
         "profile": profile_text(entry.accelerator), "saved_by_channels": result.saved_by_channels, "saved_by_bits": result.saved_by_bits,
     }  # fmt: skip
