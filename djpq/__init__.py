@@ -2,10 +2,10 @@
 
 from .attach import attach
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
+from .catalogue import load_runs
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .finalize import Finished, Proof, finalize
-from .pareto import load_runs
 from .pretraining import accuracy, pretrain
 from .settings import POWERS_OF_TWO, Settings
 from .train import Result, compress

@@ -1,4 +1,4 @@
-// The front: every run a point, one colour a method, one symbol a machine; a step line through the seeds' means.
+// The front: every run a point, one colour a method, one symbol a machine; a step line through the seeds' medians.
 
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "x", "star"];
 const GLYPHS = ["●", "■", "◆", "▲", "▼", "⬟", "✖", "★"];
@@ -40,7 +40,7 @@ function hoverText(run) {
 
 function frontTraces(runs, right) {
   const unit = state.scale === "percent" ? 1 : shownCost().scale;
-  const fronts = rowsOf(DATA.fronts[costColumn()]).filter((row) => visible(row) && row.cost_mean > 0);
+  const fronts = rowsOf(DATA.fronts[costColumn()]).filter((row) => visible(row) && row.cost_median > 0);
   const onFront = new Set(fronts.filter((row) => row.on_front).map(groupKey));
   const lines = [], spreads = [], points = [];
   const series = new Map(runs.map((run) => [`${run.method}\n${run.accelerator}`, run]));
@@ -48,15 +48,15 @@ function frontTraces(runs, right) {
     const mine = (row) => row.method === method && row.accelerator === accelerator;
     const paint = methodColour(method);
     const best = fronts.filter((row) => mine(row) && row.on_method_front);
-    const x = best.map((row) => row.cost_mean * unit), y = best.map((row) => 100 * row.accuracy_mean);
+    const x = best.map((row) => row.cost_median * unit), y = best.map((row) => 100 * row.accuracy_median);
     lines.push({
       x: [...x, right], y: [...y, y.at(-1)], mode: "lines", hoverinfo: "skip", opacity: 0.65,
       line: { shape: "hv", color: paint, width: 1.6 },
     });
     const spread = fronts.filter((row) => mine(row) && row.runs > 1);
     spreads.push({
-      x: spread.flatMap((row) => [row.cost_mean * unit, row.cost_mean * unit, null]),
-      y: spread.flatMap((row) => [100 * row.accuracy_min, 100 * row.accuracy_max, null]),
+      x: spread.flatMap((row) => [row.cost_median * unit, row.cost_median * unit, null]),
+      y: spread.flatMap((row) => [100 * row.accuracy_q1, 100 * row.accuracy_q3, null]),
       mode: "lines", hoverinfo: "skip", opacity: 0.5, line: { color: paint, width: 1.2 },
     });
     const own = runs.filter(mine);

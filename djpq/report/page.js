@@ -70,7 +70,7 @@ function drawControls() {
   const how = touch ? "Tap a point to look inside; “Compare…” puts a second one beside it."
     : "Click a point to look inside, shift-click a second one to compare.";
   byId("hint").textContent = state.picking ? "Now choose the run to put beside A."
-    : `Filled: the mean over seeds is on its machine's front. ${how}`;
+    : `Filled: the median over seeds is on its machine's front. ${how}`;
   document.body.classList.toggle("picking", state.picking);
 }
 

@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from djpq.pareto import COSTS, NUMBERS, finished_runs, front, runs_frame, short_names
+from djpq.catalogue import finished_runs, load_runs, read_file
+from djpq.pareto import front, short_names
+from djpq.rows import COSTS, NUMBERS
 from hwmodel.files import whole
 
 SCRIPTS = ("format.js", "charts.js", "front.js", "layers.js", "detail.js", "page.js")
@@ -51,7 +53,7 @@ LARGEST = 1e300
 def write_report(runs_folder: Path | str, html_path: Path | str, title: str | None = None) -> Path:
     """Write the report of all finished runs and return its path; the file is replaced in one step.
 
-    **Errors**: as `djpq.pareto.finished_runs`; a corrupted run is warned about and left out.
+    **Errors**: as `djpq.load_runs`; a corrupted run is warned about and left out.
     """
     path = Path(html_path)
     page = render(report_data(runs_folder), title or f"Co-design report · {Path(runs_folder).resolve().name}")
@@ -79,7 +81,7 @@ def render(data: dict[str, Any], title: str) -> str:
 def report_data(runs_folder: Path | str) -> dict[str, Any]:
     """What the page shows, as plain JSON values; a number that is NaN or infinite becomes null."""
     results = finished_runs(runs_folder)
-    frame = runs_frame(results)
+    frame = load_runs(runs_folder)
     most = max(20, min(TRACE_POINTS_PER_RUN, TRACE_POINTS // len(results)))
     pool = Pool()
     return {
@@ -87,10 +89,7 @@ def report_data(runs_folder: Path | str) -> dict[str, Any]:
         "methods": _labels(frame["method"]),
         "machines": _labels(frame["accelerator"]),
         "runs": _columns(frame, RUN_COLUMNS),
-        "details": [
-            _detail(result, pool) | {"trace": read_trace(Path(runs_folder) / run / "metrics.jsonl", most)}
-            for run, result in results.items()
-        ],
+        "details": [_detail(result, pool) | {"trace": read_trace(runs_folder, run, most)} for run, result in results.items()],
         "fronts": {column: _front(frame, column) for cost in COSTS for column in (cost, f"{cost}_percent")},
         "pool": pool.values,
     }
@@ -120,8 +119,9 @@ def _columns(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, list[Any]]:
 
 def _front(frame: pd.DataFrame, column: str) -> dict[str, list[Any]]:
     rows = front(frame, column)
-    names = ("network", "data", "accelerator", "method", "budget", "runs", "accuracy_mean", "accuracy_min")
-    return _columns(rows, (*names, "accuracy_max", "cost_mean", "on_front", "on_method_front"))
+    rows = rows.rename(columns=lambda name: name.replace("test_accuracy", "accuracy").replace(f"{column}_", "cost_"))
+    names = ("network", "data", "accelerator", "method", "budget", "runs", "accuracy_median", "accuracy_q1")
+    return _columns(rows, (*names, "accuracy_q3", "cost_median", "on_front", "on_method_front", "knee"))
 
 
 def _detail(result: dict[str, Any], pool: Pool) -> dict[str, Any]:
@@ -165,13 +165,13 @@ def number(value: Any) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def read_trace(path: Path, most: int) -> dict[str, list[Any]]:
-    """At most `most` evenly spaced lines of a `metrics.jsonl` as columns; up to half of them go to validation lines.
+def read_trace(folder: Path | str, run: str, most: int) -> dict[str, list[Any]]:
+    """At most `most` evenly spaced lines of a run's `metrics.jsonl` as columns; up to half of them go to validation lines.
 
     Lines that cannot be read, such as the torn last line of a killed run, are left out.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_file(folder, run, "metrics.jsonl").splitlines()
     except OSError:
         return {}
     measured = thinned([place for place, line in enumerate(lines) if b'"validation_accuracy"' in line], most // 2)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwmodel import zoo
 from hwmodel.errors import InputError, nearest
-from hwmodel.profile import profile_path, read_profile
+from hwmodel.profile import read_profile
 
 from ..budget import Budget
 from ..settings import Settings
@@ -40,11 +40,17 @@ class Entry(BaseModel):
     data: str
     data_root: str | None = None
     accelerator: str
+    numbers: dict[str, float] = {}
     method: str = "djpq"
     budget: dict[str, float | str]
     seed: int = 0
     settings: Settings = Settings()
     pretraining: Pretraining = Pretraining()
+    ladder: tuple[dict[str, float | str], ...] = ()
+
+    def rung_before(self) -> "Entry | None":
+        """Return the run whose result this one starts from: the same at the last budget of its ladder; None without one."""
+        return self.model_copy(update={"budget": self.ladder[-1], "ladder": self.ladder[:-1]}) if self.ladder else None
 
 
 class Plan(BaseModel):
@@ -134,8 +140,3 @@ def load_method(name: str) -> Method:
         raise InputError(f"method {name!r} is not a function with the signature of djpq.compress")
     method: Method = found
     return method
-
-
-def profile_text(name: str) -> str:
-    """Return the text of an accelerator's profile."""
-    return profile_path(name).read_text(encoding="utf-8")
