@@ -85,14 +85,14 @@ def _points(objectives: Sequence[ArrayLike]) -> NDArray[np.float64]:
 
 
 def front(frame: pd.DataFrame, *axes: str, by: Sequence[str] = SETTING) -> pd.DataFrame:
-    """One row per setting, method and budget: the seeds' median and quartiles of every axis, and whether it is on a front.
+    """One row per setting, method, its settings and budget: the seeds' median and quartiles of every axis, and whether it is on a front.
 
     `axes` are two or three of `AXES`; one cost alone is taken against test accuracy. `by` names what is compared among itself:
     without `accelerator` machines compete too, each still a row of its own. `on_front`: the median is non-dominated among all
     methods; `on_method_front`: among the rows of its own method; `knee`: of a method's front, the point with the least sum of axes,
     each scaled to [0, 1] along the front, costs as logarithms. Runs without one of the axes are not counted.
 
-    Columns: `network, data, accelerator, method, budget, runs, float_accuracy`, for each axis `<axis>_q1|median|q3`, `on_front`,
+    Columns: `network, data, accelerator, method, settings, budget, runs, float_accuracy`, for each axis `<axis>_q1|median|q3`, `on_front`,
     `on_method_front`, `knee`; sorted by the first four, then by the first cost.
 
     **Errors**: `InputError` for an unknown axis or a wrong number of them.
@@ -100,14 +100,14 @@ def front(frame: pd.DataFrame, *axes: str, by: Sequence[str] = SETTING) -> pd.Da
     chosen = chosen_axes(axes)
     numbers = frame[list(chosen)].astype(float)
     known = frame[np.isfinite(numbers).all(axis=1)]
-    keys = [*SETTING, "method", "budget"]
+    keys = [*SETTING, "method", "settings", "budget"]
     grouped = known.groupby(keys, dropna=False)
     rows = grouped.agg(runs=("run", "size"), float_accuracy=("float_accuracy", "mean"))
     for share, title in QUARTILES.items():
         rows = rows.join(grouped[list(chosen)].quantile(share).add_suffix(f"_{title}"))
     rows = rows.reset_index()
     first = next((name for name in chosen if name not in ACCURACIES), chosen[0])
-    rows = rows.sort_values([*SETTING, "method", f"{first}_median", "budget"], ignore_index=True)
+    rows = rows.sort_values([*SETTING, "method", f"{first}_median", "budget", "settings"], ignore_index=True)
     for flag, group in (("on_front", [*by]), ("on_method_front", [*by, "method"])):
         rows[flag] = False
         for _, members in rows.groupby(group, dropna=False):

@@ -3,8 +3,12 @@
 import math
 from typing import Any
 
+from .settings import Settings
+
 COSTS = ("bops", "macs", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
 TEXTS = ("method", "network", "data", "accelerator", "command")
+DEFAULTS = Settings().model_dump(mode="json")
+MISSING = object()
 NUMBERS = (
     *("seed", "float_accuracy", "test_accuracy", "validation_accuracy"),
     *COSTS,
@@ -34,12 +38,26 @@ def row_of(run: str, result: dict[str, Any]) -> dict[str, Any]:
         if isinstance(full, int | float) and full > 0 and math.isnan(row.get(f"{cost}_percent", math.nan)):
             row[f"{cost}_percent"] = 100 * row[cost] / full
         row.setdefault(f"{cost}_percent", math.nan)
+    row["settings"] = settings_text(result)
     row["profile_name"] = str(result.get("profile_name") or row["accelerator"])
     row["area_mm2"] = result["area_mm2"] if isinstance(result.get("area_mm2"), int | float) else math.nan
     numbers = result.get("numbers")
     if isinstance(numbers, dict):
         row |= {f"numbers.{key.rpartition('.')[2]}": value for key, value in numbers.items() if isinstance(value, int | float)}
     return row
+
+
+def settings_text(result: dict[str, Any]) -> str:
+    """What a run's settings, float training and width change from the defaults, the seed left out: `width 0.5, epochs 20, gamma 0`."""
+    entry = result.get("entry")
+    if not isinstance(entry, dict):
+        return ""
+    parts = {"width": entry.get("width")} if entry.get("width", 1) != 1 else {}
+    for prefix, section, defaults in (("", "settings", DEFAULTS), ("float ", "pretraining", {})):
+        given = entry.get(section)
+        changed = given.items() if isinstance(given, dict) else ()
+        parts |= {prefix + key: value for key, value in changed if key != "seed" and defaults.get(key, MISSING) != value}
+    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in parts.items())
 
 
 def budget_text(budget: Any) -> str:

@@ -40,7 +40,7 @@ class Dashboard:
         if event == "done":
             self._compare(name)
         if self.lines and event in ENDED and event != "skipped":
-            print(f"{event} {name}  ({self.ended} of {self.total}, {_hours(self.seconds_left)} left)", file=sys.stderr)
+            print(f"{event} {name}  ({self.ended} of {self.total}, {duration(self.seconds_left)} left)", file=sys.stderr)
 
     @property
     def ended(self) -> int:
@@ -67,7 +67,7 @@ class Dashboard:
     def _head(self) -> Table:
         grid = Table.grid(padding=(0, 2))
         counts = "  ".join(f"{self.counts[event]} {event}" for event in ENDED if self.counts[event] or event == "done")
-        left = _hours(self.seconds_left)
+        left = duration(self.seconds_left)
         grid.add_row(ProgressBar(max(1, self.total), self.ended, width=30), f"{self.ended} of {self.total} runs", counts, f"{left} left")
         return grid
 
@@ -78,7 +78,7 @@ class Dashboard:
         for name, since in list(self.running.items())[:SHOWN_RUNS]:
             status = read_status(self.folder / name)
             epoch = f"{status.epoch} of {status.epochs}" if status and status.epochs else ""
-            table.add_row(name.rsplit("_", 1)[0], epoch, _hours(time.monotonic() - since))
+            table.add_row(name.rsplit("_", 1)[0], epoch, duration(time.monotonic() - since))
         return table
 
     def _best(self) -> list[Text]:
@@ -88,7 +88,8 @@ class Dashboard:
         ]
 
 
-def _hours(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Return a time in words."""
     if seconds is None:
         return "unknown time"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -70,12 +70,25 @@ def shown(axis: str, value: float) -> str:
 def print_front(rows: pd.DataFrame, axes: Sequence[str]) -> None:
     """Print the medians, the quartiles of the first axis, and what is on a front."""
     table = Table(title="median over seeds; * on the front among all methods, o knee of its method's", title_justify="left")
-    for name in ("network", "data", "machine", "method", "budget", "seeds", "float", *axes, f"{axes[0]} quartiles", "front"):
-        table.add_column(name, justify="left" if name in ("network", "data", "machine", "method", "budget") else "right")
+    several = rows["settings"].nunique() > 1
+    for name in (
+        "network",
+        "data",
+        "machine",
+        "method",
+        *["settings"] * several,
+        "budget",
+        "seeds",
+        "float",
+        *axes,
+        f"{axes[0]} quartiles",
+        "front",
+    ):
+        table.add_column(name, justify="left" if name in ("network", "data", "machine", "method", "settings", "budget") else "right")
     for row in rows.to_dict("records"):
         band = " to ".join(shown(axes[0], row[f"{axes[0]}_{share}"]) for share in ("q1", "q3"))
         table.add_row(
-            row["network"], row["data"], row["accelerator"], row["method"], row["budget"], str(row["runs"]), f"{row['float_accuracy']:.2%}",
+            row["network"], row["data"], row["accelerator"], row["method"], *[row["settings"]] * several, row["budget"], str(row["runs"]), f"{row['float_accuracy']:.2%}",
             *(shown(name, row[f"{name}_median"]) for name in axes), band, "*" * row["on_front"] + "o" * row["knee"],
         )  # fmt: skip
     console().print(table)

@@ -26,7 +26,7 @@ function rowsOf(table) {
   return table[names[0]].map((_, place) => Object.fromEntries(names.map((name) => [name, table[name][place]])));
 }
 
-const groupKey = (row) => [row.network, row.data, row.accelerator, row.method, row.budget].join("\n");
+const groupKey = (row) => [row.network, row.data, row.accelerator, row.method, row.settings, row.budget].join("\n");
 
 function hoverText(run) {
   const cost = shownCost();

@@ -37,7 +37,7 @@ SHOWN_COSTS = [
         "scale": 1,
     },
 ]
-RUN_TEXTS = ("run", "method", "network", "data", "accelerator", "budget", "command")
+RUN_TEXTS = ("run", "method", "network", "data", "accelerator", "settings", "budget", "command")
 RUN_COLUMNS = (*RUN_TEXTS, *NUMBERS, *(f"{cost}_percent" for cost in COSTS if cost != "bops"))
 LAYER_TEXTS = ("name", "kind", "bound")
 LAYER_NUMBERS = (
@@ -120,7 +120,7 @@ def _columns(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, list[Any]]:
 def _front(frame: pd.DataFrame, column: str) -> dict[str, list[Any]]:
     rows = front(frame, column)
     rows = rows.rename(columns=lambda name: name.replace("test_accuracy", "accuracy").replace(f"{column}_", "cost_"))
-    names = ("network", "data", "accelerator", "method", "budget", "runs", "accuracy_median", "accuracy_q1")
+    names = ("network", "data", "accelerator", "method", "settings", "budget", "runs", "accuracy_median", "accuracy_q1")
     return _columns(rows, (*names, "accuracy_q3", "cost_median", "on_front", "on_method_front", "knee"))
 
 

@@ -61,10 +61,12 @@ def sweep(
     workers: int | None = None,
     crew: Crew | None = None,
     report: Report = lambda event, run: None,
+    close: bool = True,
 ) -> Summary:
     """Run every entry that has no result yet, on a crew or on local processes (one a core by default).
 
-    Float models come first, since many runs start from each. Ctrl-C ends it cleanly: `Summary.interrupted`.
+    Float models come first, since many runs start from each. Ctrl-C ends it cleanly: `Summary.interrupted`. `close=False` leaves the
+    crew to the next sweep.
 
     **Errors**: InputError when the data of an entry cannot be loaded, the folder cannot be written, or its disk fills up: what is
     finished stays, what was running keeps its last checkpoint.
@@ -77,9 +79,10 @@ def sweep(
         try:
             schedule.run(crew)
         except KeyboardInterrupt:
-            schedule.summary.interrupted = True
+            schedule.summary.interrupted, close = True, True
         finally:
-            crew.close()
+            if close or schedule.running:
+                crew.close()
     schedule.summary.left = [job.key for job in schedule.unfinished() if job.is_run]
     return schedule.summary
 
