@@ -85,6 +85,8 @@ def plot_front(frame: pd.DataFrame, path_stem: Path | str, *axes: str, by: Seque
         with matplotlib.rc_context(STYLE):
             figure = _draw(part, chosen, colours, markers)
             figure.axes[0].set_title(f"{network} on {data}", loc="left", fontsize=11, fontweight="bold", pad=10)
+            figure.draw_without_rendering()  # lays it out, once for both files
+            figure.set_layout_engine("none")
             written += [_save(figure, stem, kind) for kind in ("png", "svg")]
     return written
 
@@ -138,10 +140,8 @@ def _draw_method(panel: Axes, part: pd.DataFrame, x: str, y: str, stepped: bool,
         right = panel.get_xlim()[1]
         steps = np.append(best[f"{x}_median"], right), np.append(best[f"{y}_median"], best[f"{y}_median"].iloc[-1:])
         panel.plot(*steps, drawstyle="steps-post", color=colour, lw=1.2, alpha=0.65, zorder=2)
-    for axis, values, centre in (("xerr", x, places), ("yerr", y, heights)):
-        band = np.array([centre - part[f"{values}_q1"], part[f"{values}_q3"] - centre]).clip(min=0)
-        look: Any = {axis: band, "fmt": "none", "ecolor": colour, "elinewidth": 1, "alpha": 0.7, "zorder": 3}
-        panel.errorbar(places, heights, **look)
+    xerr, yerr = (np.array([part[f"{name}_median"] - part[f"{name}_q1"], part[f"{name}_q3"] - part[f"{name}_median"]]) for name in (x, y))
+    panel.errorbar(places, heights, yerr.clip(min=0), xerr.clip(min=0), fmt="none", ecolor=colour, elinewidth=1, alpha=0.7, zorder=3)
     for filled, marks in part.groupby("on_front"):
         panel.plot(
             marks[f"{x}_median"], marks[f"{y}_median"], marker, color=colour, zorder=4, ls="none",

@@ -19,6 +19,8 @@ from ..pareto import front as pareto_front
 from ..report import write_report
 from .options import UNITS, amount, complete
 
+MOST_ROWS = 200  # printed; above that the front alone
+
 
 def front(
     runs: Annotated[Path, typer.Argument(help="Folder of runs.")],
@@ -70,7 +72,9 @@ def shown(axis: str, value: float) -> str:
 def print_front(rows: pd.DataFrame, axes: Sequence[str]) -> None:
     """Print the medians, the quartiles of the first axis, and what is on a front."""
     table = Table(title="median over seeds; * on the front among all methods, o knee of its method's", title_justify="left")
-    several = rows["settings"].nunique() > 1
+    several, hidden = rows["settings"].nunique() > 1, 0
+    if len(rows) > MOST_ROWS:
+        hidden, rows = len(rows) - int(rows["on_front"].sum()), rows[rows["on_front"]]
     for name in (
         "network",
         "data",
@@ -92,6 +96,8 @@ def print_front(rows: pd.DataFrame, axes: Sequence[str]) -> None:
             *(shown(name, row[f"{name}_median"]) for name in axes), band, "*" * row["on_front"] + "o" * row["knee"],
         )  # fmt: skip
     console().print(table)
+    if hidden:
+        print(f"{hidden} rows that are beaten are in the CSV file alone")
 
 
 def print_hypervolumes(volumes: pd.DataFrame, axes: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.stats import qmc
 
 from hwmodel.errors import InputError
 
@@ -134,6 +133,8 @@ def _grid(axes: Mapping[str, Axis]) -> Iterator[dict[str, Any]]:
 def _sobol(axes: Mapping[str, Axis], generator: Sobol) -> Iterator[dict[str, Any]]:
     if not axes:
         raise InputError("generator sobol needs axes: it has nothing to fill")
+    from scipy.stats import qmc  # here, as it takes a third of a second and only this generator needs it
+
     sequence = qmc.Sobol(len(axes), rng=generator.seed)
     for shares in sequence.random_base2(math.ceil(math.log2(generator.points)))[: generator.points]:
         yield {
