@@ -6,11 +6,13 @@ from .catalogue import load_runs
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .finalize import Finished, Proof, finalize
+from .ladder import ladder
+from .objective import Objective
 from .pretraining import accuracy, pretrain
 from .settings import POWERS_OF_TWO, Settings
 from .train import Result, compress
 
 __all__ = [
-    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Proof", "Result",
-    "Settings", "accuracy", "attach", "compress", "finalize", "load_data", "load_runs", "pretrain",
+    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Proof", "Result",
+    "Settings", "accuracy", "attach", "compress", "finalize", "ladder", "load_data", "load_runs", "pretrain",
 ]  # fmt: skip

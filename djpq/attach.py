@@ -2,7 +2,8 @@
 
 Hooks cannot do this: a reader-side hook lets a residual add read float tensors, a writer-side hook sees one ReLU module
 called twice. So the model is exported with a dynamic batch, and after the node that writes each row's tensor one gate and one
-quantizer follow. Normalisation and dropout go back to being calls of the user's own modules, hence `train()` and `eval()`
+quantizer follow. Where a max-pool alone reads the tensor they follow the pool: rounding and a gate keep the order of values, so
+the result is the same on a fraction of the values. Normalisation and dropout go back to being calls of the user's own modules, hence `train()` and `eval()`
 work; parameters keep their names and are shared with the user's model.
 
 The export is done in eval mode, so the graph is the one that was priced; branches on `self.training` follow inference.
@@ -28,6 +29,7 @@ from .cuts import Cuts, find_cuts, lines
 from .editing import (
     follow,
     parameters_as_attributes,
+    past_pooling,
     quantize_weight,
     return_modules,
     select_channels,
@@ -49,6 +51,8 @@ class Widths:
     form: Form
     start_bits: float
     learn_power: bool
+    channel_ranges: bool
+    gradient_scale: bool
 
     def of_tensor(self, owner: Layer) -> Quantizer:
         """Return the quantizer of the tensor that a row writes; an input keeps its width, a signed tensor needs two bits."""
@@ -56,11 +60,18 @@ class Widths:
             bits = self.input_bits
             return Quantizer(signed=False, widths=(bits,), form=self.form, start_bits=bits, learn_power=False, is_input=True)
         allowed = tuple(width for width in self.activation if width >= 1 + owner.signed) or (1 + owner.signed,)
-        return Quantizer(signed=owner.signed, widths=allowed, form=self.form, start_bits=self.start_bits, learn_power=False)
+        return Quantizer(
+            signed=owner.signed, widths=allowed, form=self.form, start_bits=self.start_bits, learn_power=False,
+            gradient_scale=self.gradient_scale,
+        )  # fmt: skip
 
-    def of_weight(self) -> Quantizer:
-        """Return the quantizer of a weight."""
-        return Quantizer(signed=True, widths=self.weight, form=self.form, start_bits=self.start_bits, learn_power=self.learn_power)
+    def of_weight(self, layer: Layer, shape: torch.Size) -> Quantizer:
+        """Return the quantizer of a weight; a range per channel where the first axis of the parameter is the outputs of the layer."""
+        first = self.channel_ranges and layer.kind in ("conv", "linear") and not layer.weight_part and shape[0] == layer.out_channels
+        return Quantizer(
+            signed=True, widths=self.weight, form=self.form, start_bits=self.start_bits, learn_power=self.learn_power,
+            range_shape=(shape[0], *[1] * (len(shape) - 1)) if first else (), gradient_scale=self.gradient_scale,
+        )  # fmt: skip
 
 
 def attach(
@@ -75,13 +86,18 @@ def attach(
     start_bits: float = 8,
     log_variance: float = -5.0,
     learn_power: bool = True,
+    channel_ranges: bool = False,
+    gradient_scale: bool = False,
 ) -> CompressibleModel:
     """Return the model with gates and quantizers; parameters are shared with `model`, quantizers still need `calibrate`.
 
-    Outputs of the network stay in full precision, inputs are quantized at `input_bits`.
+    Outputs of the network stay in full precision, inputs are quantized at `input_bits`. `channel_ranges`: a range for each output
+    channel of a weight, its width stays one.
     **Errors**: InputError when `network` was traced from another model.
     """
-    widths = Widths(weight_widths, activation_widths, input_bits, form or BitsForm(), start_bits, learn_power)
+    widths = Widths(
+        weight_widths, activation_widths, input_bits, form or BitsForm(), start_bits, learn_power, channel_ranges, gradient_scale
+    )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     args = tuple(torch.zeros((max(2, shape[0]), *shape[1:]), dtype=dtype, device=device) for shape, dtype in network.example_inputs)
     program = export(model, args, dynamic_shapes=dynamic_batch(model, args))
@@ -95,10 +111,10 @@ def attach(
     parameters = parameters_as_attributes(program, tensors, root)
     cuts = find_cuts(walk, graph, parameters, numbers)
     cuts.orders.update(select_channels(graph, root, walk))
-    writers = return_modules(graph, root, dict(model.named_modules()), parameters, walk)
+    writers = [past_pooling(node) for node in return_modules(graph, root, dict(model.named_modules()), parameters, walk)]
     named_gates = {g.name: ChannelGate(g.channels, log_variance) for g in network.groups if g.prunable} if gates else {}
     sites = place_gates(graph, root, walk, cuts, named_gates, writers)
-    quantizers = place_quantizers(graph, walk, network, widths, writers)
+    quantizers = place_quantizers(graph, walk, network, widths, writers, {name: tensor.shape for name, tensor in tensors.items()})
     output = program.call_spec.out_spec
     if output.is_leaf():
         end = next(node for node in graph.nodes if node.op == "output")
@@ -160,7 +176,9 @@ def place_gates(
     return sites
 
 
-def place_quantizers(graph: Graph, walk: Walk, network: Network, widths: Widths, writers: list[Node]) -> nn.ModuleDict:
+def place_quantizers(
+    graph: Graph, walk: Walk, network: Network, widths: Widths, writers: list[Node], shapes: dict[str, torch.Size]
+) -> nn.ModuleDict:
     """Quantize every stored tensor but the outputs and what keeps the width of its input, and every weight once; return them by name.
 
     What a recurrent layer stores inside, and what shares a width with it, stays in full precision, and is priced so; indices too.
@@ -180,7 +198,7 @@ def place_quantizers(graph: Graph, walk: Walk, network: Network, widths: Widths,
     for layer in network.layers:
         name = key(f"{WEIGHT}{layer.weight}")
         if layer.weight and name not in quantizers:
-            quantizers[name] = widths.of_weight()
+            quantizers[name] = widths.of_weight(layer, shapes[layer.weight])
             quantize_weight(graph, layer.weight, f"quantizers.{name}")
     return quantizers
 

@@ -1,5 +1,7 @@
 """The attached model: the user's network with gates and quantizers, and what it amounts to as a `Compression`."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
@@ -7,10 +9,11 @@ from torch.utils import _pytree as pytree
 
 from hwmodel.compression import Compression
 from hwmodel.network import FULL_PRECISION_BITS, Network
+from hwmodel.numeric import through
 
 from .cuts import Cuts
 from .gate import ChannelGate, information, kept_counts, soft_counts
-from .quantizer import Quantizer, nearest_width
+from .quantizer import BitsForm, Quantizer, nearest_width
 
 WEIGHT, TENSOR = "weight ", "tensor "  # how the names of quantizers begin
 
@@ -56,18 +59,30 @@ class CompressibleModel(nn.Module):
         """All quantizers, of stored tensors and of weights, in the order of every [quantizers] tensor."""
         return list(self._quantizers.values())
 
+    def named_quantizers(self) -> list[tuple[str, Quantizer]]:
+        """Return the quantizers with their (escaped) names."""
+        return list(self._quantizers.items())
+
     def forward(self, *args: Tensor) -> object:
         """Return what the user's model returns."""
         flat = self.module(*args)
         return flat if self._output.is_leaf() else pytree.tree_unflatten(list(flat), self._output)
 
     def real_bits(self) -> Tensor:
-        """Return the real-valued widths before rounding [quantizers], one formula over stacked raw scalars."""
+        """Return the real-valued widths before rounding [quantizers], one formula over stacked raw scalars.
+
+        A quantizer of another class is asked for its own.
+        """
         quantizers = self.quantizers
+        if any(type(q) is not Quantizer for q in quantizers):
+            return torch.stack([q.real_bits() for q in quantizers])
+        form = quantizers[0].form
+        if isinstance(form, BitsForm):  # its width is the parameter; ranges may be one per channel
+            return torch.stack([q.scale for q in quantizers])
         log_range, scale, power, signed = (
             torch.stack([getattr(q, name) for q in quantizers]) for name in ("log_range", "scale", "power", "sign_bit")
         )
-        return quantizers[0].form.real_bits(log_range, scale, power, signed)
+        return form.real_bits(log_range, scale, power, signed)
 
     def bits(self) -> Tensor:
         """Return the widths of all quantizers [quantizers]."""
@@ -87,12 +102,31 @@ class CompressibleModel(nn.Module):
             quantizer.fix(int(width))
         self._tabulate()
 
-    def compression(self, temperature: float | None = None) -> Compression:
-        """Return widths and kept channels, differentiable; with a temperature the paper's soft counts of channels."""
+    def replace_quantizers(self, other: Callable[[str, Quantizer], Quantizer]) -> None:
+        """Put another quantizer in the place of each, by (escaped) name; for methods with roundings of their own."""
+        held = self.module.get_submodule("quantizers")
+        for name, quantizer in list(self._quantizers.items()):
+            self._quantizers[name] = other(name, quantizer)
+            held.add_module(name, self._quantizers[name])
+        self._tabulate()
+
+    def freeze(self, state: Mapping[str, Tensor]) -> None:
+        """Hold the widths and channels of a state_dict of this model, so that it can be loaded."""
+        names = dict(self.named_quantizers())
+        self.fix(torch.tensor([float(state[f"module.quantizers.{name}.scale"]) for name in names]))
+        for name, gate in self.gates.items():
+            gate.freeze(state[f"module.gates.{name}.mask"])
+
+    def compression(self, temperature: float | None = None, pressure: float = 1.0) -> Compression:
+        """Return widths and kept channels, differentiable; with a temperature the paper's soft counts of channels.
+
+        `pressure` is a factor on the gradient of the counts alone.
+        """
         kept: Tensor | None = None
         gates = list(self.gates.values())
         if gates:
             kept = kept_counts(gates) if temperature is None else soft_counts(gates, temperature)
+            kept = kept if pressure == 1 else through(kept, pressure * kept)
         return self.compression_of(self.bits(), kept)
 
     def compression_of(self, bits: Tensor, kept: Tensor | None) -> Compression:
@@ -119,18 +153,22 @@ class CompressibleModel(nn.Module):
             gate.mean.clamp_(min=0)
 
     @torch.no_grad()
-    def calibrate(self, *args: Tensor) -> None:
-        """Start the ranges from weights and from one batch: the largest weight, the 99.9th percentile of an activation."""
+    def calibrate(self, *args: Tensor, weight_start: str = "max", activation_start: str = "percentile") -> None:
+        """Start the ranges from weights and from one batch.
+
+        `weight_start`: `"max"` or `"mse"` (least squared error at the start width); `activation_start`: these, or `"percentile"`, the
+        99.9th of the sizes.
+        """
         for name, quantizer in self._quantizers.items():
             if name.startswith(WEIGHT):
                 parameter = self.module.get_parameter(name.removeprefix(WEIGHT).replace("/", "."))
-                quantizer.start(parameter.abs().max())
+                quantizer.observe_weight(parameter, weight_start)
         training, handles = self.training, []
         self.eval()
 
         def observe(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             assert isinstance(module, Quantizer)
-            module.observe(inputs[0])
+            module.observe(inputs[0], activation_start)
 
         for name, quantizer in self._quantizers.items():
             if name.startswith(TENSOR):

@@ -9,6 +9,8 @@ from hwmodel.coupling import Channels
 from hwmodel.operators.views import CHAIN
 from hwmodel.walk import Walk, module_path, operator_name
 
+MAX_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d")
+
 
 def parameters_as_attributes(program: ExportedProgram, tensors: dict[str, Tensor], root: dict[str, object]) -> dict[Node, str]:
     """Turn lifted parameters, buffers and constants into attributes of the graph; fill `root` and return their names by node."""
@@ -76,6 +78,13 @@ def return_modules(
             result[writers[node]] = call
         graph.erase_node(node)
     return result
+
+
+def past_pooling(node: Node) -> Node:
+    """Return the last of the max-pools that alone read a node, or the node."""
+    while len(node.users) == 1 and operator_name(reader := next(iter(node.users))) in MAX_POOLS and reader.args[0] is node:
+        node = reader
+    return node
 
 
 def follow(graph: Graph, node: Node, target: str) -> Node:

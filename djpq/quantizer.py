@@ -1,5 +1,7 @@
 """Learned quantizers: range, width and power of a tensor, with straight-through rounding.
 
+A range may be one number, or one per output channel of a weight ([channels, 1, …]); the width is always one per tensor.
+
 A tensor is quantized on `step x {-levels … levels}` after the power map `sign(x) |x|^power`; there is no inverse map, the
 normalisation after the layer absorbs the change of scale (DJPQ, as read in GETA's quantizer). Signed tensors have
 `levels = 2^(bits - 1) - 1`, unsigned ones `0 … 2^bits - 1`. Activations keep `power = 1`.
@@ -11,7 +13,7 @@ the paper: `q_m = range`, `d = step`, `t = power`, `q_s = 0`.
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,83 +21,12 @@ from torch import Tensor, nn
 from hwmodel.errors import InputError
 from hwmodel.numeric import through
 
-SMALLEST = 1e-12
+from .rounding import Quantize, QuantizeUniform, fractional_levels
+
 POWER_RANGE = (0.3, 3.0)
 PERCENTILE = 0.999
+TRIED = 40  # ranges compared for the least squared error
 SAMPLE = 200_000  # values that a percentile is taken of
-
-
-class Quantize(torch.autograd.Function):
-    """`sign(x) step round(min(|x|, range)^power / step)`; gradients of range, step and power are those of the un-rounded map.
-
-    The slope of the power map has a pole at 0 for powers below 1: the dead zone gets the slope of its edge.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, limit: Tensor, step: Tensor, power: Tensor) -> Tensor:
-        mapped = torch.minimum(x.abs(), limit).pow_(power)
-        quantized = (mapped / step).round_().mul_(step).copysign_(x)
-        ctx.save_for_backward(x, mapped, quantized, limit, step, power)
-        return quantized
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, mapped, quantized, limit, step, power = ctx.saved_tensors
-        (grad,) = grads
-        size = x.abs()
-        inside = less(size, limit)
-        size = torch.minimum(size.clamp_(min=SMALLEST), limit)
-        at_edge = power * (step / 2).pow(1 - 1 / power)
-        slope = (mapped / size).mul_(power)
-        least, most = torch.where(power < 1, 0, at_edge), torch.where(power < 1, at_edge, torch.inf)  # it falls along a power below 1
-        to_x = torch.minimum(torch.maximum(slope, least), most).mul_(grad).mul_(inside)
-        along = x.sign().mul_(grad)
-        to_limit = (along.sum() - inner(along, inside)) * power * limit.pow(power - 1)
-        to_step = (inner(grad, quantized) - inner(along, mapped)) / step
-        to_power = inner(along.mul_(mapped), size.log_())
-        return to_x, to_limit, to_step, to_power
-
-
-class QuantizeUniform(torch.autograd.Function):
-    """`step round(clamp(x / step, lowest, highest))` for activations, with its own clip gradient; `lowest` is 0 or `-highest`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, limit: Tensor, step: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-        quantized = round_uniform(x, step, lowest, highest)
-        ctx.save_for_backward(x, quantized, step, lowest, highest)
-        return quantized
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, quantized, step, lowest, highest = ctx.saved_tensors
-        (grad,) = grads
-        to_x = less(x, highest * step).mul_(less(lowest * step, x)).mul_(grad)
-        to_limit = inner(grad - to_x, quantized) / (highest * step)  # outside, the quantized value is the limit with its sign
-        to_step = (inner(to_x, quantized) - inner(to_x, x)) / step
-        return to_x, to_limit, to_step, None, None
-
-
-def less(first: Tensor, second: Tensor) -> Tensor:
-    """Return 1 where the first is less than the second, else 0, in their own type: eager torch multiplies much faster by it than by bool."""
-    if torch.compiler.is_compiling():  # fuses what it sees, and copies for `out`
-        return (first < second).to(first.dtype)
-    shape = torch.broadcast_shapes(first.shape, second.shape)
-    return torch.lt(first, second, out=torch.empty(shape, dtype=first.dtype, device=first.device))
-
-
-def inner(first: Tensor, second: Tensor) -> Tensor:
-    """Return the sum of the products of two tensors, which eager torch does not store."""
-    return (first * second).sum() if torch.compiler.is_compiling() else torch.dot(first.reshape(-1), second.reshape(-1))
-
-
-def round_uniform(x: Tensor, step: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-    """Return `step clamp(round(x / step), lowest, highest)`, bit for bit what `torch.fake_quantize_per_tensor_affine` computes."""
-    return torch.minimum(torch.maximum((x * (1 / step)).round_(), lowest), highest).mul_(step)
-
-
-def fractional_levels(bits: Tensor, signed: Tensor | float) -> Tensor:
-    """Return the number of positive steps of a width."""
-    return torch.pow(2.0, bits - signed) - 1
 
 
 class Form(Protocol):
@@ -135,10 +66,10 @@ class BitsForm:
         return (power * log_range).exp() / fractional_levels(bits, signed)
 
     def scale(self, bits: float, log_range: Tensor, signed: bool) -> Tensor:
-        return torch.full_like(log_range, bits)
+        return log_range.new_full((), bits)
 
     def scale_bounds(self, bits: tuple[float, float], log_range: Tensor, power: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
-        return torch.full_like(log_range, bits[0]), torch.full_like(log_range, bits[1])
+        return log_range.new_full((), bits[0]), log_range.new_full((), bits[1])
 
 
 @dataclass(frozen=True)
@@ -179,21 +110,42 @@ def nearest_width(real: Tensor, widths: Tensor, boundaries: Tensor) -> Tensor:
     return through(widths.gather(-1, index)[..., 0], real)
 
 
+def least_error(size: Tensor, largest: Tensor, bits: float, signed: float) -> Tensor:
+    """Return the range, of `TRIED` shares of the largest value, on whose grid the sizes have the least squared error.
+
+    **Shapes**: size [channels, …] and largest [channels, 1, …], or any size and a 0-d largest.
+    """
+    levels = 2 ** (bits - signed) - 1
+    axes = tuple(range(1, size.dim())) if largest.dim() else tuple(range(size.dim()))
+    best, limit = torch.full_like(largest, torch.inf), largest
+    for share in torch.linspace(1 / TRIED, 1, TRIED).tolist():
+        step = (largest * share / levels).clamp(min=1e-12)
+        error = (size - (size / step).round().clamp(max=levels) * step).square().sum(axes, keepdim=bool(largest.dim()))
+        limit, best = torch.where(error < best, largest * share, limit), torch.minimum(best, error)
+    return limit
+
+
 class Quantizer(nn.Module):
     """One tensor's quantizer. `widths` are the allowed ones; a single one fixes the width.
 
     `is_input`: the tensor is an input of the network, so its sign and its whole range are read off the calibration batch.
+    `range_shape`: () for one range, [channels, 1, …] for one per output channel. `gradient_scale`: LSQ's `1 / sqrt(N levels)` on the
+    gradient of the range (Esser et al. 2020, section 2.2); Adam divides it out, plain SGD needs it.
     """
 
     def __init__(
-        self, *, signed: bool, widths: tuple[int, ...], form: Form, start_bits: float, learn_power: bool, is_input: bool = False
-    ) -> None:
+        self, *, signed: bool, widths: tuple[int, ...], form: Form, start_bits: float, learn_power: bool, is_input: bool = False,
+        range_shape: tuple[int, ...] = (), gradient_scale: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if not widths or list(widths) != sorted(set(widths)) or widths[0] < 1 + signed or widths[-1] > 16:
             raise InputError(f"allowed widths are {widths}; give ascending whole numbers from {1 + signed} to 16")
         self.signed, self.widths, self.form, self.learn_power, self.is_input = signed, widths, form, learn_power, is_input
-        self.start_bits = min(max(start_bits, widths[0]), widths[-1])
-        self.log_range = nn.Parameter(torch.zeros(()))
+        if range_shape and not isinstance(form, BitsForm):
+            raise InputError("a range per channel needs the form that learns the width; set step_form or channel_ranges, not both")
+        self.bypass = False  # a tensor that passes as it is, but is priced at its width
+        self.start_bits, self.gradient_scale = min(max(start_bits, widths[0]), widths[-1]), gradient_scale
+        self.log_range = nn.Parameter(torch.zeros(range_shape))
         self.scale = nn.Parameter(form.scale(self.start_bits, torch.zeros(()), signed), requires_grad=len(widths) > 1)
         self.power = nn.Parameter(torch.ones(()), requires_grad=learn_power)
         self.register_buffer("allowed", torch.tensor([float(width) for width in widths]))
@@ -211,14 +163,29 @@ class Quantizer(nn.Module):
         self.scale.copy_(self.form.scale(self.start_bits, self.log_range, self.signed))
 
     @torch.no_grad()
-    def observe(self, x: Tensor) -> None:
-        """Start from a sample of the tensor: the 99.9th percentile of its size, or its maximum for an input of the network."""
+    def observe_weight(self, weight: Tensor, start: str) -> None:
+        """Start from a weight: its largest size, or the range of least squared error at the start width (`"mse"`), per slice of the range."""
+        size = weight.detach().abs()
+        largest = size.amax(tuple(range(1, size.dim())), keepdim=True) if self.log_range.dim() else size.max()
+        self.start(largest if start == "max" else least_error(size, largest, self.start_bits, float(self.signed)))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, start: str = "percentile") -> None:
+        """Start from a sample of the tensor: a percentile of its size, its largest, or the range of least squared error.
+
+        An input of the network keeps its whole range.
+        """
         if self.is_input:
             self.signed = bool(x.min() < 0)
             self.sign_bit.fill_(float(self.signed))
-        sample = x.detach().abs().flatten()
+        sample = x.detach().float().abs().flatten()
         sample = sample[:: max(1, len(sample) // SAMPLE)]
-        limit = x.abs().max() if self.is_input else torch.quantile(sample, PERCENTILE)
+        if self.is_input or start == "max":
+            limit = x.abs().max()
+        elif start == "mse":
+            limit = least_error(sample, sample.max(), self.start_bits, float(self.signed))
+        else:
+            limit = torch.quantile(sample, PERCENTILE)
         self.start(torch.where(limit > 0, limit, sample.max().clamp(min=1.0)))
 
     @torch.no_grad()
@@ -236,19 +203,29 @@ class Quantizer(nn.Module):
         low, high = self.form.scale_bounds((self.widths[0] - 0.49, self.widths[-1] + 0.49), self.log_range, self.power, self.signed)
         self.scale.copy_(self.scale.clamp(low, high))
 
+    def real_bits(self) -> Tensor:
+        """Return the real-valued width, 0-d."""
+        return self.form.real_bits(self.log_range, self.scale, self.power, self.sign_bit)
+
     def bits(self) -> Tensor:
         """Return the width now in use, 0-d, with gradient 1 to the real width."""
-        real = self.form.real_bits(self.log_range, self.scale, self.power, self.sign_bit)
-        return nearest_width(real, self.allowed, self.boundaries)
+        return nearest_width(self.real_bits(), self.allowed, self.boundaries)
 
-    def grid(self) -> tuple[Tensor, Tensor, Tensor]:
+    def grid(self, log_range: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return range, step and width."""
-        bits = self.bits()
-        return self.log_range.exp(), self.form.step(self.log_range, self.scale, self.power, bits, self.sign_bit), bits
+        bits, log_range = self.bits(), self.log_range if log_range is None else log_range
+        return log_range.exp(), self.form.step(log_range, self.scale, self.power, bits, self.sign_bit), bits
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tensor on its grid."""
-        limit, step, bits = self.grid()
+        if self.bypass:
+            return x
+        log_range: Tensor = self.log_range
+        if self.gradient_scale:
+            levels = fractional_levels(self.scale.detach(), self.sign_bit).clamp(min=1)
+            share = torch.rsqrt(x.numel() / max(1, log_range.numel()) * levels)
+            log_range = through(log_range, log_range * share)
+        limit, step, bits = self.grid(log_range)
         if self.learn_power:
             quantized: Tensor = Quantize.apply(x, limit, step, self.power)
             return quantized

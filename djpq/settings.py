@@ -1,6 +1,7 @@
 """Hyper-parameters of a compression run, strict and with visible defaults. Rates are per optimizer step (Adam)."""
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -15,7 +16,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(default=60, ge=1, description="joint training and frozen fine-tuning together")
-    frozen_share: float = Field(default=0.25, ge=0, lt=1, description="last part of the epochs, with bits and channels fixed")
+    frozen_share: float = Field(default=0.25, ge=0, le=1, description="last part of the epochs, with bits and channels fixed")
     batch_size: int = Field(default=100, ge=2)
     seed: int = 0
     gates: bool = Field(default=True, description="learn which channels stay")
@@ -25,6 +26,10 @@ class Settings(BaseModel):
     step_form: bool = Field(default=False, description="the paper's quantizer: learn the step, derive the bits")
     learn_power: bool = Field(default=True, description="learn the power of the weights' map")
     start_bits: float = Field(default=8, ge=1, le=16)
+    channel_ranges: bool = Field(default=False, description="a range for each output channel of a weight")
+    weight_start: Literal["max", "mse"] = Field(default="max", description="range that a weight starts from")
+    activation_start: Literal["max", "percentile", "mse"] = Field(default="percentile", description="range that an activation starts from")
+    gradient_scale: bool = Field(default=False, description="LSQ's scale on the gradient of ranges; for optimizers other than Adam")
     weight_lr: float = Field(default=2e-3, gt=0)
     frozen_lr: float = Field(default=2e-3, gt=0)
     gate_mean_lr: float = Field(default=2e-3, gt=0)
@@ -41,9 +46,22 @@ class Settings(BaseModel):
     gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
     beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
     temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")
+    whole_granules: bool = Field(default=False, description="keep multiples of the channels that a pass of the machine writes")
     rho: float = Field(default=1.0, gt=0, description="quadratic weight of the augmented Lagrangian")
     multiplier_rate: float = Field(default=0.1, ge=0, description="multiplier step, relative to rho")
+    gate_pressure: float = Field(default=1.0, gt=0, description="factor of the budget's pull on gates against its pull on widths")
     ramp: float = Field(default=0.5, ge=0, le=1, description="share of the joint steps in which the goal falls to the limit")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the joint steps in which all rates rise from 0")
+    schedule: Literal["linear", "cosine"] = Field(default="linear", description="linear: constant for 60 %, then to 5 % on a line")
+    distill: float = Field(default=0.0, ge=0, le=1, description="share of the loss that follows the float model's outputs")
+    distill_temperature: float = Field(default=2.0, gt=0)
+    average: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that the frozen part ends with; 0: none")
+    reestimate: int = Field(default=0, ge=0, description="training batches on which normalisations are measured again at the end")
+    clip_gradient: float = Field(default=0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
+    watch_oscillation: bool = Field(default=False, description="log the share of weights that jump to and fro between grid points")
+    autocast: Literal["none", "bfloat16"] = "none"
+    compile: bool = Field(default=False, description="torch.compile; worth its half minute on runs over some minutes")
+    channels_last: bool = False
 
     @field_validator("weight_widths", "activation_widths", mode="before")
     @classmethod
@@ -52,7 +70,8 @@ class Settings(BaseModel):
 
     def joint_epochs(self) -> int:
         """Return the epochs in which bits and gates still move."""
-        return max(1, self.epochs - round(self.epochs * self.frozen_share)) if self.learns else 0
+        joint = max(1, self.epochs - round(self.epochs * self.frozen_share))
+        return joint if self.learns and self.frozen_share < 1 else 0
 
     @property
     def learns(self) -> bool:
@@ -80,9 +99,15 @@ class Settings(BaseModel):
             )
         return gate_lr, bits_lr
 
-    def decay(self, step: int, steps: int) -> float:
-        """Return the factor of the learning rates at a step: constant for 60 %, then linear to 5 %."""
-        return 1.0 if step < 0.6 * steps else max(0.05, (steps - step) / (0.4 * steps))
+    def rate(self, step: int, steps: int) -> float:
+        """Return the factor of the learning rates at a step of joint training."""
+        rise = min(1.0, (step + 1) / max(1.0, self.warmup * steps))
+        return rise * (half_cosine if self.schedule == "cosine" else constant_then_linear)(step, steps)
+
+
+def constant_then_linear(step: int, steps: int) -> float:
+    """Return a factor that is 1 for 60 % of the steps and then falls to 5 % on a line."""
+    return 1.0 if step < 0.6 * steps else max(0.05, (steps - step) / (0.4 * steps))
 
 
 def half_cosine(step: int, steps: int) -> float:

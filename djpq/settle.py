@@ -4,6 +4,8 @@ Widths start at their rounded values. While a limit is broken, the tensor whose 
 lowered; when no width can fall, the weakest channels go. Then the tensor furthest above its integer is raised while the limits
 hold; to use the rest, pairs are exchanged (one up, one down), channels given back, and at last a few channels traded for a width.
 All candidates of a round are priced in one batched call, on exact costs.
+
+With a `unit` for each gate, its channels come and go in whole units (a machine's granule), or are all kept.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from .budget import costs_of
 CompressionOf = Callable[[Tensor, Tensor | None], Compression]
 FULL_ENOUGH = 0.99
 FARTHEST = 3  # places that a width moves in an exchange
-MOST_TRADED = 16  # channels given for one width
+MOST_TRADED = 16  # channels, or units of them, given for one width
 
 
 class Allocation:
@@ -30,11 +32,14 @@ class Allocation:
 
     def __init__(
         self, network: Network, machine: Accelerator, limits: dict[str, float], compression_of: CompressionOf,
-        widths: list[tuple[int, ...]], real: Tensor, bits: Tensor, kept: Tensor | None, most: Tensor | None,
+        widths: list[tuple[int, ...]], real: Tensor, bits: Tensor, kept: Tensor | None, most: Tensor | None, unit: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.network, self.machine, self.limits, self.compression_of = network, machine, limits, compression_of
         self.widths, self.real, self.kept = widths, real.detach().double(), None if kept is None else kept.detach().double().clone()
         self.most = None if most is None else most.double()
+        if self.kept is not None and self.most is not None:
+            self.unit = torch.ones_like(self.most) if unit is None else torch.minimum(unit.double(), self.most)
+            self.kept = torch.minimum((self.kept / self.unit).ceil() * self.unit, self.most)
         self.at = torch.tensor([allowed.index(int(b)) for allowed, b in zip(widths, bits.tolist(), strict=True)])
         self.last = torch.tensor([len(allowed) - 1 for allowed in widths])
         longest = int(self.last.max()) + 1
@@ -79,12 +84,13 @@ class Allocation:
             self.at[tensors[(self.real - self.bits(self.at))[tensors].argmin()]] -= 1
 
     def _drop_a_channel(self) -> None:
-        """Give one channel of the group where it saves most for its share of the group."""
-        if self.kept is None or not bool((self.kept > 1).any()):
+        """Give one unit of channels of the group where it saves most for its share of the group."""
+        if self.kept is None or not bool((self.kept > self.unit).any()):
             raise InputError(f"no allocation holds the limits {self.limits}")
-        candidates = (self.kept > 1).nonzero().flatten()
+        candidates = (self.kept > self.unit).nonzero().flatten()
         fewer = self.kept.repeat(len(candidates), 1)
-        fewer[torch.arange(len(candidates)), candidates] -= 1
+        less = ((self.kept / self.unit).ceil() - 1) * self.unit
+        fewer[torch.arange(len(candidates)), candidates] = less[candidates]
         saved = self.use(self.at) - self.use(self.at, fewer)
         self.kept = fewer[(saved * self.kept[candidates]).argmax()]
 
@@ -129,8 +135,8 @@ class Allocation:
         options = [
             (int(tensor), gate, count)
             for tensor in tensors
-            for gate, held in enumerate(self.kept.tolist())
-            for count in range(1, min(int(held), MOST_TRADED + 1))
+            for gate, (held, unit) in enumerate(zip(self.kept.tolist(), self.unit.tolist(), strict=True))
+            for count in range(int(held % unit or unit), int(min(held - unit, MOST_TRADED * unit)) + 1, int(unit))
         ]
         if not options:
             return
@@ -151,12 +157,16 @@ class Allocation:
         while self.kept is not None and float(self.use(self.at)) < FULL_ENOUGH:
             assert self.most is not None
             room = self.most - self.kept
-            steps = [(gate, 2**power) for gate in range(len(room)) for power in range(int(room[gate]).bit_length())]
+            steps = [
+                (gate, 2**power)
+                for gate, units in enumerate((room / self.unit).ceil().tolist())
+                for power in range(int(units).bit_length())
+            ]
             if not steps:
                 return
             more = self.kept.repeat(len(steps), 1)
             for row, (gate, count) in enumerate(steps):
-                more[row, gate] += count
+                more[row, gate] = torch.minimum(more[row, gate] + count * self.unit[gate], self.most[gate])
             use = self.use(self.at, more)
             if not bool((use <= 1).any()):
                 return

@@ -1,38 +1,38 @@
-"""`compress`: a thin loop over attach, penalty, step, settle and finalize."""
+"""`compress`: attach, train jointly, decide, fine-tune, finalize; a checkpoint after every epoch when asked."""
 
 import copy
-import itertools
+import functools
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import full_precision
 from hwmodel.cost import Cost, simulate
-from hwmodel.errors import InputError
 from hwmodel.network import Network
 from hwmodel.trace import trace
 
 from .attach import attach
-from .budget import AugmentedLagrangian, Budget, FixedPenalty
+from .budget import Budget
+from .checkpoint import Checkpoint
 from .compressible import CompressibleModel
 from .datasets import Data
 from .finalize import Finished, Proof, finalize
-from .folding import absorb_means
-from .pretraining import Progress, accuracy, check_finite
+from .loop import Loop
+from .objective import Objective, order_gates, parameter_groups
+from .pretraining import Progress, accuracy
 from .quantizer import BitsForm, StepForm
 from .settings import Settings, half_cosine
-from .settle import Allocation, settle
 
 PROOF_SAMPLES = 64
 CALIBRATION_SAMPLES = 512
-RANKING_BATCHES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,22 +62,6 @@ class Result:
         return self.cost.compression
 
 
-def parameter_groups(compressible: CompressibleModel, settings: Settings, gate_lr: float, bits_lr: float) -> list[dict[str, Any]]:
-    """Return Adam's groups: the user's parameters, gate means, gate variances, widths, ranges, powers; no weight decay on any."""
-    gates, quantizers = list(compressible.gates.values()), compressible.quantizers
-    own = {id(p) for gate in gates for p in gate.parameters()} | {id(p) for q in quantizers for p in q.parameters()}
-    groups = [
-        ([p for p in compressible.parameters() if id(p) not in own], settings.weight_lr),
-        ([gate.mean for gate in gates], settings.gate_mean_lr),
-        ([gate.log_variance for gate in gates], gate_lr),
-        ([q.scale for q in quantizers], bits_lr),
-        ([q.log_range for q in quantizers], settings.range_lr),
-        ([q.power for q in quantizers], settings.power_lr),
-    ]
-    kept = [{"params": [p for p in parameters if p.requires_grad], "lr": rate} for parameters, rate in groups]
-    return [group for group in kept if group["params"]]
-
-
 def compress(
     model: nn.Module,
     data: Data,
@@ -86,39 +70,38 @@ def compress(
     settings: Settings | None = None,
     *,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
     """Compress a trained float model to a budget on a machine; the user's model is left as it is.
 
-    Without a budget `settings.beta` must be set: the paper's mode with a fixed penalty.
-    **Errors**: InputError for an unreachable budget or a ramp that cannot be followed; TrainingDiverged for NaN.
+    Without a budget `settings.beta` must be set: the paper's mode with a fixed penalty. `checkpoint`: a file written after every epoch;
+    if it exists the run goes on from it, to the bit-identical result. Whoever gave it removes it.
+    **Errors**: InputError for an unreachable budget, a ramp that cannot be followed or a checkpoint of something else;
+    TrainingDiverged for NaN.
     """
-    settings, began = settings or Settings(), time.perf_counter()
-    if budget is None and settings.beta is None:
-        raise InputError("give a budget, or settings.beta for the paper's mode with a fixed penalty")
+    settings = settings or Settings()
+    compressible = compressible_of(model, data, settings)
+    order_gates(compressible, data, settings)
+    return train(compressible, model, data, machine, budget, settings, progress=progress, checkpoint=checkpoint)
+
+
+def compressible_of(
+    model: nn.Module, data: Data, settings: Settings, prepare: Callable[[CompressibleModel], None] = lambda compressible: None
+) -> CompressibleModel:
+    """Return a copy of the model with calibrated quantizers and gates; `prepare` sees it before it is calibrated."""
     torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
     network = trace(model, (data.train[0][:1],))
     form = StepForm(restricted=restricted(settings)) if settings.step_form else BitsForm()
     compressible = attach(
         copy.deepcopy(model), network, gates=settings.gates, weight_widths=settings.weight_widths,
         activation_widths=settings.activation_widths, input_bits=settings.input_bits, form=form, start_bits=settings.start_bits,
-        log_variance=settings.log_variance, learn_power=settings.learn_power,
+        log_variance=settings.log_variance, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
+        gradient_scale=settings.gradient_scale,
     )  # fmt: skip
-    limits = budget.check_reachable(network, machine, smallest(compressible)) if budget else {}
-    compressible.calibrate(data.train[0][:CALIBRATION_SAMPLES])
-    order_gates(compressible, data, settings)
-    history: list[dict[str, float]] = []
-
-    def report(epoch: int, metrics: dict[str, float]) -> None:
-        history.append({"epoch": epoch, **metrics})
-        if progress:
-            progress(epoch, settings.epochs, metrics)
-
-    train_jointly(compressible, data, machine, limits, settings, generator, report)
-    decide(compressible, machine, limits)
-    fine_tune(compressible, data, settings, generator, report)
-    finished = finalize(compressible, machine, data.validation[0][:PROOF_SAMPLES])
-    return result_of(finished, network, machine, data, history, time.perf_counter() - began)
+    prepare(compressible)
+    calibration = data.train[0][:CALIBRATION_SAMPLES]
+    compressible.calibrate(calibration, weight_start=settings.weight_start, activation_start=settings.activation_start)
+    return compressible
 
 
 def restricted(settings: Settings) -> bool:
@@ -126,123 +109,61 @@ def restricted(settings: Settings) -> bool:
     return any(widths != tuple(range(widths[0], widths[-1] + 1)) for widths in (settings.weight_widths, settings.activation_widths))
 
 
-def smallest(compressible: CompressibleModel) -> Any:
-    """Return the cheapest compression there is: the narrowest widths and one channel in each gated group."""
-    bits = torch.tensor([float(q.widths[0]) for q in compressible.quantizers])
-    gates = compressible.gates
-    return compressible.compression_of(bits, torch.ones(len(gates), dtype=torch.float64) if gates else None)
-
-
-def order_gates(compressible: CompressibleModel, data: Data, settings: Settings) -> None:
-    """Spread the gates by importance: the summed square of `dL / d gate` over batches, the Taylor score of removing the channel."""
-    gates = list(compressible.gates.values())
-    if not gates or not settings.spread:
-        return
-    scores = [torch.zeros_like(gate.mean) for gate in gates]
-    compressible.eval()
-    for x, y in itertools.islice(data.batches("train", settings.batch_size, torch.Generator().manual_seed(settings.seed)), RANKING_BATCHES):
-        output = compressible(x)
-        assert isinstance(output, Tensor)
-        found = torch.autograd.grad(functional.cross_entropy(output, y), [gate.mean for gate in gates], allow_unused=True)
-        for score, gradient in zip(scores, found, strict=True):
-            if gradient is not None:
-                score.add_(gradient.square())
-    for gate, score in zip(gates, scores, strict=True):
-        gate.order(score, settings.spread)
-
-
-def train_jointly(
-    compressible: CompressibleModel, data: Data, machine: Accelerator, limits: dict[str, float], settings: Settings,
-    generator: torch.Generator, report: Callable[[int, dict[str, float]], None],
-) -> None:  # fmt: skip
-    """Move weights, gates, ranges and widths together under the penalty."""
-    epochs = settings.joint_epochs()
-    if not epochs:
-        return
-    steps = epochs * data.steps(settings.batch_size)
-    optimizer = torch.optim.Adam(parameter_groups(compressible, settings, *settings.rates(steps)))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: settings.decay(at, steps))
-    network = compressible.network
-    penalty: AugmentedLagrangian | FixedPenalty
-    if limits:
-        start = simulate(network, compressible.compression(), machine)
-        penalty = AugmentedLagrangian(limits, start, rho=settings.rho, multiplier_rate=settings.multiplier_rate, ramp=settings.ramp)
-    else:
-        assert settings.beta is not None
-        penalty = FixedPenalty(settings.beta, simulate(network, full_precision(network), machine))
-    compressible.train()
-    step = 0
-    for epoch in range(epochs):
-        for x, y in data.batches("train", settings.batch_size, generator):
-            cost = simulate(network, compressible.compression(settings.temperature), machine)
-            output = compressible(x)
-            assert isinstance(output, Tensor)
-            entropy = functional.cross_entropy(output, y)
-            loss = entropy + settings.gamma * compressible.information() + penalty(cost, step / steps)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            compressible.project()
-            step += 1
-        report(
-            epoch + 1,
-            {
-                "step": step, "loss": check_finite(loss, epoch), "cross_entropy": float(entropy.detach()), "excess": float(penalty.excess),
-                "multiplier": float(penalty.multiplier), "bops": float(cost.bops.detach()), "energy_pj": float(cost.energy_pj.detach()),
-            },
-        )  # fmt: skip
-
-
-def decide(compressible: CompressibleModel, machine: Accelerator, limits: dict[str, float]) -> None:
-    """Turn real widths and gates into integers that hold the limits; nothing of them moves afterwards."""
-    gates = list(compressible.gates.values())
-    with torch.no_grad():
-        bits = compressible.bits()
-        kept = torch.stack([gate.kept().sum() for gate in gates]).double() if gates else None
-        if limits:
-            quantizers = compressible.quantizers
-            allocation = Allocation(
-                compressible.network, machine, limits, compressible.compression_of, [q.widths for q in quantizers],
-                compressible.real_bits(), bits, kept, torch.tensor([len(gate.mask) for gate in gates]) if gates else None,
-            )  # fmt: skip
-            bits, kept = settle(allocation)
-        absorb_means(compressible)
-        for gate, count in zip(gates, kept.tolist() if kept is not None else [], strict=True):
-            strongest = gate.log_alpha().topk(int(count)).indices
-            gate.freeze(torch.zeros_like(gate.mask).index_fill(0, strongest, 1.0))
-        compressible.fix(bits)
-
-
-def fine_tune(
+def train(
     compressible: CompressibleModel,
+    teacher: nn.Module,
     data: Data,
+    machine: Accelerator,
+    budget: Budget | None,
     settings: Settings,
-    generator: torch.Generator,
-    report: Callable[[int, dict[str, float]], None],
-) -> None:
-    """Train weights and ranges with widths and channels fixed."""
-    joint = settings.joint_epochs()
-    epochs = settings.epochs - joint
-    if not epochs:
-        return
+    *,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Result:
+    """Train a calibrated compressible model to a budget and finish it. `compress` starts here; so do methods with gates of their own."""
+    began = time.perf_counter()
+    generator = torch.Generator().manual_seed(settings.seed)
+    joint, batches = settings.joint_epochs(), data.steps(settings.batch_size)
+    teacher = copy.deepcopy(teacher).eval()
+    if settings.channels_last:
+        for part in (compressible, teacher):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
+    objective = Objective(compressible, machine, budget, settings, joint * batches)
+    saved = Checkpoint(checkpoint, identity(compressible, settings, objective.limits))
+    saved.restore(compressible)
+    history = saved.history
+
+    def run(loop: Loop, last: int) -> None:
+        for number in range(len(history), last):
+            history.append({"epoch": number + 1, **loop.epoch(number)})
+            saved.write(number + 1, compressible, loop, history)
+            if progress:
+                progress(number + 1, settings.epochs, history[-1])
+
+    if saved.epoch <= joint:
+        if joint:
+            schedule = functools.partial(settings.rate, steps=joint * batches)
+            loop = Loop(compressible, teacher, data, settings, objective.parameter_groups(), schedule, generator, objective)
+            if saved.epoch:
+                saved.resume(loop)
+            run(loop, joint)
+        objective.decide()
     groups = parameter_groups(compressible, settings, 1.0, 1.0)
     groups[0]["lr"] = settings.frozen_lr
-    optimizer, steps = torch.optim.Adam(groups), epochs * data.steps(settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: half_cosine(at, steps))
-    compressible.train()
-    step = 0
-    for epoch in range(joint, settings.epochs):
-        for x, y in data.batches("train", settings.batch_size, generator):
-            output = compressible(x)
-            assert isinstance(output, Tensor)
-            loss = functional.cross_entropy(output, y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-        report(epoch + 1, {"step": step, "loss": check_finite(loss, epoch), "cross_entropy": float(loss.detach())})
+    schedule = functools.partial(half_cosine, steps=(settings.epochs - joint) * batches)
+    loop = Loop(compressible, teacher, data, settings, groups, schedule, generator)
+    if saved.epoch > joint:
+        saved.resume(loop)
+    run(loop, settings.epochs)
+    loop.finish()
+    finished = finalize(compressible, machine, data.validation[0][:PROOF_SAMPLES])
+    return result_of(finished, compressible.network, machine, data, history, time.perf_counter() - began)
+
+
+def identity(compressible: CompressibleModel, settings: Settings, limits: dict[str, float]) -> str:
+    """Return what tells a run from another: its settings, limits and the shapes of its network."""
+    shapes = {name: list(value.shape) for name, value in compressible.module.named_parameters()}
+    return json.dumps([settings.model_dump(mode="json"), limits, shapes], sort_keys=True)
 
 
 def result_of(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from djpq import CompressibleModel, Finished
 from djpq.attach import attach
 from djpq.finalize import finalize
-from djpq.train import decide
+from djpq.objective import decide
 from hwmodel import Network, Work, load_accelerator, trace
 from hwmodel.zoo import load_model
 

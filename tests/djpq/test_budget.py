@@ -8,7 +8,7 @@ import torch
 import hwmodel
 from djpq.attach import attach
 from djpq.budget import AugmentedLagrangian, Budget, FixedPenalty, parse_limit
-from djpq.train import smallest
+from djpq.objective import smallest
 from hwmodel.errors import InputError
 
 

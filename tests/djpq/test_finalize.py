@@ -13,7 +13,7 @@ import hwmodel
 from djpq.attach import attach
 from djpq.finalize import ProofError, finalize, fixed_model
 from djpq.gate import ChannelScale
-from djpq.train import decide
+from djpq.objective import decide
 
 CASES = {
     "lenet5": {"in_channels": 1, "image_size": 8, "width": 0.25},
