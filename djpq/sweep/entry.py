@@ -20,7 +20,8 @@ class Pretraining(BaseModel):
 
 
 class Entry(BaseModel):
-    """One run. `numbers` are those of the machine that differ from its profile; `ladder` the budgets that were run before, one from the other."""
+    """One run. `numbers` are those of the machine that differ from its profile; `ladder` the
+    budgets, this one among them, that one training goes through."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     network: str
@@ -36,9 +37,9 @@ class Entry(BaseModel):
     pretraining: Pretraining = Pretraining()
     ladder: tuple[dict[str, float | str], ...] = ()
 
-    def rung_before(self) -> "Entry | None":
-        """Return the run whose result this one starts from: the same at the last budget of its ladder; None without one."""
-        return self.model_copy(update={"budget": self.ladder[-1], "ladder": self.ladder[:-1]}) if self.ladder else None
+    def rungs(self) -> "list[Entry]":
+        """Return the runs of the ladder that this one belongs to, one a budget; nothing without a ladder."""
+        return [self.model_copy(update={"budget": budget}) for budget in self.ladder]
 
 
 NESTED: dict[str, type[BaseModel]] = {"settings": Settings, "pretraining": Pretraining}

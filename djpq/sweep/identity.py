@@ -25,7 +25,7 @@ class Task:
     entry: Entry
     profile: Profile
     profile_text: str
-    after: str | None = None
+    rungs: "tuple[Task, ...]" = ()  # of a ladder, this one among them
 
 
 def digest(content: Any) -> str:
@@ -75,8 +75,8 @@ def task_maker() -> Callable[[Entry], Task]:
         def name(of: Entry) -> str:
             return _name(of, profile_digest, data_of(of).fingerprint)
 
-        before = entry.rung_before()
-        return Task(name(entry), entry, profile, text, name(before) if before else None)
+        rungs = tuple(Task(name(rung), rung, profile, text) for rung in entry.rungs())
+        return Task(name(entry), entry, profile, text, rungs)
 
     return make
 

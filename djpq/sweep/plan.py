@@ -20,6 +20,7 @@ from hwmodel.profile import machine_of, read_profile
 from hwmodel.variant import variant_name, with_numbers
 
 from ..budget import Budget
+from ..ladder import ladder
 from ..settings import Settings
 from ..train import Result, compress
 from .entry import Entry, Pretraining, check_path, validated, value_at, with_values
@@ -124,7 +125,7 @@ class Plan(Strict):
         ):
             yield shared | {
                 "seed": seed, "network": network, "accelerator": machine, "numbers": numbers, "budget": budgets[place], "method": method,
-                "ladder": tuple(budgets[:place]) if rungs else (),
+                "ladder": tuple(budgets) if rungs else (),
             }  # fmt: skip
 
     def _check_axes(self) -> None:
@@ -138,10 +139,7 @@ class Plan(Strict):
                 raise InputError(f"plan: axes: {path} is an empty list; give at least one value")
         if isinstance(self.generator, Ladder):
             for name in self.methods:
-                if "start" not in inspect.signature(load_method(name)).parameters:
-                    raise InputError(
-                        f"plan: generator ladder: method {name!r} has no parameter `start`, so no run can begin where another ended"
-                    )
+                load_ladder(name)
         if isinstance(self.generator, Optuna) and not self.axes:
             raise InputError("plan: generator optuna needs axes: it has nothing to choose")
 
@@ -211,3 +209,15 @@ def load_method(name: str) -> Method:
         raise InputError(f"method {name!r} is not a function with the signature of djpq.compress")
     method: Method = found
     return method
+
+
+def load_ladder(name: str) -> Callable[..., list[Result]]:
+    """Return what climbs down a ladder of budgets: `djpq.ladder` for djpq, else `ladder` beside the method. **Errors**: InputError."""
+    if name == "djpq":
+        return ladder
+    load_method(name)
+    found = getattr(importlib.import_module(name.partition(":")[0]), "ladder", None)
+    if not callable(found) or "budgets" not in inspect.signature(found).parameters:
+        raise InputError(f"generator ladder: method {name!r} has no function `ladder(model, data, machine, budgets, settings)` beside it")
+    climb: Callable[..., list[Result]] = found
+    return climb

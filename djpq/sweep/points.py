@@ -72,7 +72,7 @@ class Listed(Strict):
 
 
 class Ladder(Strict):
-    """Budgets from loose to tight, each run starting from the result of the one before; `steps` from `high` to `low`, evenly in log.
+    """Budgets from loose to tight, all from one training that goes on from one to the next; `steps` from `high` to `low`, evenly in log.
 
     Without `limit` the plan's own budgets are the rungs, in their order.
     """

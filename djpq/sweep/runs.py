@@ -27,9 +27,10 @@ from hwmodel.profile import machine_of
 from ..budget import Budget
 from ..datasets import Data
 from ..pretraining import Progress, accuracy, pretrain
+from ..train import Result
 from .identity import Task, data_of, digest, task_of
 from .lease import Lease, take
-from .plan import Entry, load_method
+from .plan import Entry, load_ladder, load_method
 from .record import describe
 from .status import Journal
 
@@ -213,21 +214,33 @@ def _run(folder: Path, task: Task, lease: Lease, journal: Journal, progress: Pro
 
     began = time.perf_counter()
     model = float_model(folder, entry, data, advance)
-    accepted = inspect.signature(method).parameters
-    more: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in accepted else {}
-    if task.after and "start" in accepted:
-        more["start"] = folder / task.after
     settings = entry.settings.model_copy(update={"seed": entry.seed})
-    result = method(model, data, machine, budget, settings, progress=advance, **more)
-    record = describe(task, result, _float_accuracy(float_path(folder, entry, data), model, data), time.perf_counter() - began)
+    if task.rungs:
+        budgets = [Budget.from_mapping(rung.entry.budget) for rung in task.rungs]
+        results = load_ladder(entry.method)(model, data, machine, budgets, settings, progress=advance)
+    else:
+        more: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in inspect.signature(method).parameters else {}
+        results = [method(model, data, machine, budget, settings, progress=advance, **more)]
+    float_accuracy = _float_accuracy(float_path(folder, entry, data), model, data)
+    seconds = (time.perf_counter() - began) / len(results)
     if not lease.held:
         raise LeaseLost
+    records = {}
+    for rung, result in zip(task.rungs or (task,), results, strict=True):
+        records[rung.name] = describe(rung, result, float_accuracy, seconds)
+        _write(folder / rung.name, rung.entry, result, records[rung.name])
+    for leftover in (CHECKPOINT, "error.txt"):
+        (place / leftover).unlink(missing_ok=True)
+    journal.end("done")
+    return records[task.name]
+
+
+def _write(place: Path, entry: Entry, result: Result, record: dict[str, Any]) -> None:
+    """Write what a run leaves behind, its result last."""
+    place.mkdir(parents=True, exist_ok=True)
+    write_text(place / "config.json", json.dumps(entry.model_dump(mode="json"), indent=1))
     write_text(place / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in result.history))
     write_text(place / "spec.json", json.dumps(result.full.compression.to_names(result.full.network), indent=1))
     with whole(place / "model.safetensors") as partial:
         save_file({key: value.contiguous() for key, value in result.model.state_dict().items()}, partial)
     write_text(place / "result.json", json.dumps(record, indent=1))
-    for leftover in (CHECKPOINT, "error.txt"):
-        (place / leftover).unlink(missing_ok=True)
-    journal.end("done")
-    return record

@@ -49,6 +49,7 @@ class _Job:
     call: tuple[Callable[..., Any], tuple[Any, ...]]
     needs: set[str]
     is_run: bool
+    first_rung: str = ""
     not_before: float = 0.0
     deaths: int = 0
     checkpoint: float = 0.0
@@ -139,8 +140,9 @@ class _Schedule:
             path = float_path(self.folder, entry, data_of(entry))
             if path not in floats:
                 floats[path] = _Job(path.stem, (train_float, (self.folder, entry)), set(), is_run=False)
-            needs = {path.stem} | ({task.after} if task.after else set())
-            runs[task.name] = _Job(task.name, (carry_out, (self.folder, task)), needs, is_run=True)
+            first = task.rungs[0].name if task.rungs and task.rungs[0].name != task.name else ""  # its job climbs the whole ladder
+            needs = {path.stem, first} if first else {path.stem}
+            runs[task.name] = _Job(task.name, (carry_out, (self.folder, task)), needs, is_run=True, first_rung=first)
         training = [job for path, job in floats.items() if not intact(path)]
         self.waiting.extend([*training, *runs.values()])
         self.missing = {job.key for job in self.waiting}
@@ -163,6 +165,9 @@ class _Schedule:
             job = self.waiting.popleft()
             if job.not_before > now or job.needs & self.missing:
                 self.waiting.append(job)
+                continue
+            if reason := self.summary.refused.get(job.first_rung):
+                self._end("refused", job.key, reason)
                 continue
             self.running[job.key] = job
             function, arguments = job.call

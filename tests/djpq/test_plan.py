@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from djpq.catalogue import load_runs
 from djpq.sweep import Plan
 from djpq.sweep.crew import LocalCrew
 from djpq.sweep.entry import validated
@@ -115,7 +116,10 @@ def test_a_range_stays_within_itself(share: float, low: float, span: float, log:
         ({"generator": {"kind": "sobol", "points": 4}}, "sobol needs axes"),
         ({"generator": {"kind": "sobl", "points": 4}}, "generator is"),
         ({"generator": {"kind": "optuna", "trials": 4}}, "optuna needs axes"),
-        ({"generator": {"kind": "ladder"}, "methods": ["djpq"]}, "method 'djpq' has no parameter `start`"),
+        (
+            {"generator": {"kind": "ladder"}, "methods": ["benchmarks.methods.idle"]},
+            "method 'benchmarks.methods.idle' has no function `ladder",
+        ),
         ({"generator": {"kind": "ladder", "limit": "bops", "high": 1, "low": 2}}, "give both in percent, high above low"),
         ({"overrides": [{"when": {"networks": 1}, "set": {}}]}, "networks: unknown key"),
         ({"accelerators": [{"profile": "loom", "number": {}}]}, "accelerators"),
@@ -127,25 +131,18 @@ def test_mistakes_are_one_line(more: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_ladder_runs_from_rung_to_rung(tmp_path: Path) -> None:
-    (tmp_path / "climbing.py").write_text(
-        "from pathlib import Path\nfrom benchmarks.methods import idle\n"
-        "def compress(model, data, machine, budget=None, settings=None, *, progress=None, start=None):\n"
-        "    result = idle.compress(model, data, machine, budget, settings, progress=progress)\n"
-        "    result.history.append({'from': '' if start is None else Path(start).name, 'there': bool(start and (Path(start) / 'result.json').is_file())})\n"
-        "    return result\n"
-    )
-    sys.path.append(str(tmp_path))
-    try:
-        made = plan(methods=["climbing"], generator={"kind": "ladder", "limit": "bops", "high": 8, "low": 2, "steps": 3})
-        entries = made.entries()
-        assert [e.budget["bops"] for e in entries] == ["8%", "4%", "2%"]
-        done = sweep(tmp_path / "runs", list(reversed(entries)), workers=2).done
-        assert len(done) == 3
-        last = {name: json.loads((tmp_path / "runs" / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in done}
-        assert [last[name] for name in done] == [{"from": done[i - 1] if i else "", "there": i > 0} for i in range(3)]
-    finally:
-        sys.path.remove(str(tmp_path))
+def test_a_ladder_is_one_training_and_a_run_for_each_budget(tmp_path: Path) -> None:
+    more = {"methods": ["djpq"], "settings": {"epochs": 4, "gate_lr": 0.6, "bits_lr": 1.0}, "seeds": [0, 1]}
+    entries = plan(**more, generator={"kind": "ladder", "limit": "bops", "high": 8, "low": 2, "steps": 3}).entries()
+    assert [e.budget["bops"] for e in entries] == ["8%", "4%", "2%"] * 2
+    summary = sweep(tmp_path / "runs", list(reversed(entries)), workers=2)
+    assert len(summary.done) == 6, summary
+    frame = load_runs(tmp_path / "runs")
+    assert (frame["bops_percent"] <= frame["budget"].str.extract(r"([\d.]+)%")[0].astype(float)).all()
+    assert frame.groupby("seed")["seconds"].nunique().tolist() == [1, 1]  # an equal share of one training each
+    logs = [path.read_text().count("attempt") for path in (tmp_path / "runs").glob("*/log.txt")]
+    assert logs == [1, 1]
+    assert sorted(sweep(tmp_path / "runs", entries, workers=1).skipped) == sorted(summary.done)
 
 
 def test_optuna_asks_again_what_it_asked_before_an_interruption(tmp_path: Path) -> None:
