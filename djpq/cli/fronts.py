@@ -1,5 +1,6 @@
 """`djpq front` and `djpq report`: look at finished runs."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from ..figure import plot_front
 from ..pareto import ACCURACIES, SETTING, chosen_axes, hypervolumes
 from ..pareto import front as pareto_front
 from ..report import write_report
+from ..report.serve import ReportServer
 from .options import UNITS, amount, complete
 
 MOST_ROWS = 200  # printed; above that the front alone
@@ -115,6 +117,15 @@ def print_hypervolumes(volumes: pd.DataFrame, axes: Sequence[str]) -> None:
 def report(
     runs: Annotated[Path, typer.Argument(help="Folder of runs.")],
     html: Annotated[Path, typer.Option(help="Page to write.")] = Path("report.html"),
+    serve: Annotated[bool, typer.Option("--serve", help="Show it on 127.0.0.1 instead, rewritten as runs finish, until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.")] = 8000,
 ) -> None:
     """Write one self-contained HTML page: fronts, layers, costs, traces, profiles."""
-    print("report:", write_report(runs, html))
+    if not serve:
+        print("report:", write_report(runs, html))
+        return
+    load_runs(runs)
+    with ReportServer(runs, port) as server:
+        print(f"report at {server.url}, for this computer alone; from another one: ssh -L {port}:127.0.0.1:{port} HOST", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()

@@ -4,9 +4,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
 from types import FrameType
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from hwmodel.errors import InputError
 from hwmodel.variant import variant_name
 
 from ..catalogue import FILE, compact, finished_names
+from ..report import write_report
 from ..rows import budget_text
 from ..sweep import Entry, Plan, Summary, read_plan
 from ..sweep.cluster import DaskCrew
@@ -28,6 +31,7 @@ from ..sweep.search import run_plan
 from .dashboard import dashboard, duration
 
 ENGINES = ("local", "dask")
+REPORT_SECONDS = 5.0  # at least, between two versions of a live report
 
 
 def sweep(
@@ -36,19 +40,52 @@ def sweep(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
     engine: Annotated[str, typer.Option(help="local: processes of this computer; dask: a Dask cluster.")] = "local",
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler; default: a cluster of local processes.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML report to write, and to write again as runs finish.")] = None,
 ) -> None:
     """Run everything in a plan that has no result yet; killed runs go on from their last checkpoint."""
     content = read_plan(plan)
     total = run_count(content)
     crew = crew_of(engine, scheduler, workers)
-    with dashboard(out, total) as board, stoppable():
-        summary = run_plan(out, content, crew, board.report)
+    with dashboard(out, total) as board, stoppable(), live_report(out, report) as renew:
+
+        def tell(event: str, run: str) -> None:
+            board.report(event, run)
+            renew(event)
+
+        summary = run_plan(out, content, crew, tell)
     show_summary(out, summary)
     if summary.interrupted:
         print(f"stopped with {len(summary.left)} runs left; go on with: {shlex.join(['djpq', *sys.argv[1:]])}")
         raise typer.Exit(130)
     if summary.failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def live_report(folder: Path, html: Path | None) -> Iterator[Callable[[str], None]]:
+    """Yield what is told every event: a thread writes the report again after runs have finished, and once at the end."""
+    changed, over = Event(), Event()
+
+    def write() -> None:
+        while changed.wait() and not over.is_set():
+            changed.clear()
+            began = perf_counter()
+            with suppress(InputError, OSError):  # the next one may succeed; the last one is not written here
+                write_report(folder, html or Path())
+            over.wait(max(REPORT_SECONDS, 5 * (perf_counter() - began)))
+
+    thread = Thread(target=write, daemon=True)
+    if html is not None:
+        thread.start()
+    try:
+        yield lambda event: changed.set() if event == "done" else None
+    finally:
+        over.set()
+        changed.set()
+        if html is not None:
+            thread.join()
+            if finished_names(folder):
+                write_report(folder, html)
 
 
 def crew_of(engine: str, scheduler: str | None, workers: int | None) -> Crew:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -42,7 +43,7 @@ RUN_COLUMNS = (*RUN_TEXTS, *NUMBERS, *(f"{cost}_percent" for cost in COSTS if co
 LAYER_TEXTS = ("name", "kind", "bound")
 LAYER_NUMBERS = (
     *("full_in_channels", "full_out_channels", "in_channels", "out_channels", "weight_bits", "input_bits"),
-    *("activation_bits", "macs", "bops", "cycles", "compute_pj", "buffer_pj", "dram_pj"),
+    *("activation_bits", "macs", "bops", "cycles", "compute_pj", "buffer_pj", "dram_pj", "leakage_pj", "device_pj"),
 )
 TRACE_COLUMNS = ("step", "epoch", "loss", "cross_entropy", "excess", "multiplier", "bops", "validation_accuracy")
 TRACE_POINTS_PER_RUN = 200
@@ -92,7 +93,21 @@ def report_data(runs_folder: Path | str) -> dict[str, Any]:
         "details": [_detail(result, pool) | {"trace": read_trace(runs_folder, run, most)} for run, result in results.items()],
         "fronts": {column: _front(frame, column) for cost in COSTS for column in (cost, f"{cost}_percent")},
         "pool": pool.values,
+        "unfinished": unfinished(Path(runs_folder), set(results)),
     }
+
+
+def unfinished(folder: Path, finished: set[str]) -> dict[str, int]:
+    """Count the runs that have no result by what they are doing: `{"running": 2, "failed": 1}`."""
+    found: Counter[str] = Counter()
+    for path in folder.glob("*/status.json"):
+        if path.parent.name not in finished:
+            try:
+                state = str(json.loads(path.read_bytes())["state"])
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+            found[state] += 1
+    return dict(sorted(found.items()))
 
 
 class Pool:
@@ -177,7 +192,10 @@ def read_trace(folder: Path | str, run: str, most: int) -> dict[str, list[Any]]:
     measured = thinned([place for place, line in enumerate(lines) if b'"validation_accuracy"' in line], most // 2)
     chosen = sorted({*measured, *thinned(range(len(lines)), most - len(measured))})
     rows = [row for row in _json_lines([lines[place] for place in chosen]) if isinstance(row, dict)]
-    columns = {key: [number(row.get(key)) for row in rows] for key in TRACE_COLUMNS}
+    limits = sorted({key for row in rows for key in row if key.startswith("excess_")})
+    columns = {key: [number(row.get(key)) for row in rows] for key in (*TRACE_COLUMNS, *limits)}
+    gates = [[value for key, value in row.items() if key.startswith("kept_") and isinstance(value, int | float)] for row in rows]
+    columns["kept_channels"] = [number(sum(kept)) if kept else None for kept in gates]
     return {key: values for key, values in columns.items() if any(value is not None for value in values)}
 
 
