@@ -136,13 +136,17 @@ def load_accelerator(name: str, *, band: bool = False, node_nm: float | None = N
 
     **Errors**: InputError names file, line, key, value and allowed range.
     """
-    profile = read_profile(name)
+    return machine_of(read_profile(name), band=band, node_nm=node_nm)
+
+
+def machine_of(profile: Profile, *, band: bool = False, node_nm: float | None = None) -> Accelerator:
+    """Return the machine of a profile that was read or varied; `band` and `node_nm` as for `load_accelerator`."""
 
     def numbers(section: Mapping[str, Quantity]) -> dict[str, Number]:
         return {key: _number(key, quantity, band, node_nm) for key, quantity in section.items()}
 
     family = FAMILIES[profile.family]
-    memory = {"memory": Memory(**numbers(profile.memory))} if _has_memory(family) else {}
+    memory = {"memory": Memory(**numbers(profile.memory))} if has_memory(family) else {}
     machine: Accelerator = family(name=profile.name, **memory, **numbers(profile.numbers))
     return machine
 
@@ -170,7 +174,7 @@ def _read(path: Path, including: tuple[Path, ...]) -> Profile:
         )
     family = FAMILIES[profile.family]
     _check_section(file, "numbers", profile.numbers, family)
-    if _has_memory(family):
+    if has_memory(family):
         _check_section(file, "memory", profile.memory, Memory)
     elif profile.memory:
         raise InputError(f"{file.at('memory')}: memory: a {profile.family} machine has none; delete the section")
@@ -198,7 +202,7 @@ def _fill(file: ProfileFile, variant: Variant, including: tuple[Path, ...]) -> P
     )
 
 
-def _has_memory(family: type) -> bool:
+def has_memory(family: type) -> bool:
     return any(spec.name == "memory" for spec in fields(family))
 
 
