@@ -10,13 +10,16 @@ from rich.table import Table
 from ..console import console
 from ..errors import InputError, nearest
 from ..files import write_text
+from ..gates import GateConstants
 from ..rtl import (
     ALL_UNITS,
     KINDS,
+    SWEEPS,
     CodebookUnit,
     DotUnit,
     Measurement,
     RequantizerUnit,
+    characterize,
     check_codebook,
     check_requantizer,
     check_unit,
@@ -26,6 +29,7 @@ from ..rtl import (
     measure_unit,
     synthesize,
     tool_version,
+    write_characterization,
 )
 from ..views import to_json
 
@@ -123,6 +127,25 @@ def synthesize_unit(
         print(limits(library.name))
 
 
+@app.command("characterize")
+def characterize_units(
+    out: Annotated[Path, typer.Option(help="CSV file of all measurements to write.")] = Path("rtl_units.csv"),
+    constants: Annotated[Path, typer.Option(help="JSON file of the fitted constants to write.")] = Path("rtl_constants.json"),
+    unit: Annotated[list[str] | None, typer.Option(help="Unit to sweep; give it again.", show_default="all")] = None,
+    seed: Seed = 0,
+    liberty: Liberty = None,
+) -> None:
+    """Sweep units over widths and lanes, fit area and energy on even widths and predict the odd ones; minutes."""
+    for path, suffix in ((out, ".csv"), (constants, ".json")):
+        if path.suffix != suffix or not path.parent.is_dir():
+            raise InputError(f"cannot write {path}; it must end in {suffix} and lie in a folder that exists")
+    rows, found = characterize(load_library(liberty), seed=seed, units=tuple(unit or SWEEPS))
+    write_characterization(rows, found, out, constants)
+    console().print(fit_table(found))
+    print(f"{len(rows)} settings; wrote {out} and {constants}")
+    print(limits(found.library))
+
+
 @app.command("export")
 def export_unit(
     unit: UnitName,
@@ -154,6 +177,19 @@ def measurement_table(rows: list[Measurement]) -> Table:
             f"{row.delay_ps:.0f}", f"{row.cycles_per_mac:.4g}", f"{row.energy_pj_per_cycle:.4g}", f"{row.glitch_energy_pj_per_cycle:.4g}",
             f"{row.area_time_per_mac:.4g}",
         )  # fmt: skip
+    return view
+
+
+def fit_table(constants: GateConstants) -> Table:
+    """Return the fits as a table: errors within the fit, and at the odd widths left out of it."""
+    view = Table(box=None, padding=(0, 1), header_style="bold")
+    for title in ("unit", "cost", "constants", "fit %", "worst", "left out %", "worst"):
+        view.add_column(title, justify="left" if title in ("unit", "cost", "constants") else "right")
+    for name, fits in constants.units.items():
+        for cost, found in fits.items():
+            text = ", ".join(f"{term} {value:.4g}" for term, value in found.constants.items())
+            errors = (found.fit_percent, found.fit_worst_percent, found.held_out_percent, found.held_out_worst_percent)
+            view.add_row(name, cost, text, *(f"{error:.1f}" for error in errors))
     return view
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..bit_parallel import BitParallel
 from .planes import Integers, Planes, flag, to_planes
-from .unit import AMPLE, check_sizes, padded
+from .unit import AMPLE, Ports, check_sizes, padded
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,20 @@ endmodule
         """Return the inputs of every cycle."""
         words = weights.shape[-1] // 64
         for i, (weight, activation) in enumerate(zip(padded(weights, self.lanes), padded(activations, self.lanes), strict=True)):
-            planes = {"w": to_planes(weight, self.weight_bits), "a": to_planes(activation, self.activation_bits)}
-            yield {**planes, "clear": flag(i == 0, words)}
+            yield {"w": self.weight_planes(weight, 0), "a": self.activation_planes(activation, 0), "clear": flag(i == 0, words)}
+
+    @property
+    def ports(self) -> Ports:
+        """Return the ports of an array's element."""
+        return Ports(("w", self.lanes * self.weight_bits), ("a", self.lanes * self.activation_bits))
+
+    def weight_planes(self, weights: Integers, bit: int) -> Planes:
+        """Return the weight port in one cycle."""
+        return to_planes(weights, self.weight_bits)
+
+    def activation_planes(self, activations: Integers, bit: int) -> Planes:
+        """Return the activation port in one cycle."""
+        return to_planes(activations, self.activation_bits)
 
     def machine(self) -> BitParallel:
         """Return the model: a column of `lanes` multipliers that broadcasts its operands."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..bit_serial import BitSerial
 from .planes import Integers, Planes, flag, to_planes
-from .unit import AMPLE, check_sizes, padded
+from .unit import AMPLE, Ports, check_sizes, padded
 
 
 def diagonals(weight_bits: int, activation_bits: int) -> Iterator[tuple[int, int, bool]]:
@@ -29,6 +29,8 @@ class _SerialUnit:
     signed_activations: bool = True
     accumulator_bits: int = 32
 
+    serial_weights = serial_activations = False
+
     def __post_init__(self) -> None:
         check_sizes(self.lanes, self.weight_bits, self.activation_bits)
 
@@ -36,6 +38,26 @@ class _SerialUnit:
     def products_a_pass(self) -> int:
         """Products that one pass takes; a pass lasts as many cycles as there are serial steps."""
         return self.lanes
+
+    @property
+    def ports(self) -> Ports:
+        """Return the ports of an array's element."""
+        weight_bits, activation_bits = (
+            (1 if self.serial_weights else self.weight_bits),
+            (1 if self.serial_activations else self.activation_bits),
+        )
+        return Ports(
+            ("w", self.lanes * weight_bits), ("a", self.lanes * activation_bits),
+            serial_weights=self.serial_weights, serial_activations=self.serial_activations,
+        )  # fmt: skip
+
+    def weight_planes(self, weights: Integers, bit: int) -> Planes:
+        """Return the weight port in one cycle."""
+        return to_planes(weights >> bit, 1) if self.serial_weights else to_planes(weights, self.weight_bits)
+
+    def activation_planes(self, activations: Integers, bit: int) -> Planes:
+        """Return the activation port in one cycle."""
+        return to_planes(activations >> bit, 1) if self.serial_activations else to_planes(activations, self.activation_bits)
 
     def _machine(self, top: str, weight_step_bits: int, input_step_bits: int) -> BitSerial:
         return BitSerial(
@@ -80,6 +102,7 @@ class StripesUnit(_SerialUnit):
     """Whole weights against activations bit by bit: cycles follow the activation's width."""
 
     name = "stripes"
+    serial_activations = True
 
     @property
     def top(self) -> str:
@@ -97,7 +120,7 @@ class StripesUnit(_SerialUnit):
         for bit in range(last, -1, -1):
             for i in range(len(weight)):
                 yield {
-                    "w": to_planes(weight[i], self.weight_bits), "a": to_planes(activation[i] >> bit, 1),
+                    "w": self.weight_planes(weight[i], bit), "a": self.activation_planes(activation[i], bit),
                     "clear": flag(bit == last and i == 0, words), "double": flag(bit < last and i == 0, words),
                     "negate": flag(bit == last and self.signed_activations, words),
                 }  # fmt: skip
@@ -112,6 +135,7 @@ class UnpuUnit(_SerialUnit):
     """Weights bit by bit against whole activations: cycles follow the weight's width."""
 
     name = "unpu"
+    serial_weights = True
 
     @property
     def top(self) -> str:
@@ -129,7 +153,7 @@ class UnpuUnit(_SerialUnit):
         for bit in range(last, -1, -1):
             for i in range(len(weight)):
                 yield {
-                    "a": to_planes(activation[i], self.activation_bits), "w": to_planes(weight[i] >> bit, 1),
+                    "w": self.weight_planes(weight[i], bit), "a": self.activation_planes(activation[i], bit),
                     "clear": flag(bit == last and i == 0, words), "double": flag(bit < last and i == 0, words),
                     "negate": flag(bit == last, words),
                 }  # fmt: skip
@@ -144,6 +168,7 @@ class LoomUnit(_SerialUnit):
     """One bit of each operand a cycle: cycles follow the product of the widths."""
 
     name = "loom"
+    serial_weights = serial_activations = True
 
     @property
     def top(self) -> str:
@@ -171,7 +196,7 @@ endmodule
             carries_sign = (i == self.weight_bits - 1) != (j == self.activation_bits - 1 and self.signed_activations)
             for k in range(len(weight)):
                 yield {
-                    "w": to_planes(weight[k] >> i, 1), "a": to_planes(activation[k] >> j, 1),
+                    "w": self.weight_planes(weight[k], i), "a": self.activation_planes(activation[k], j),
                     "clear": flag(at == 0 and k == 0, words), "double": flag(is_new and at > 0 and k == 0, words),
                     "negate": flag(carries_sign, words),
                 }  # fmt: skip

@@ -6,15 +6,15 @@ routing stands outside. The sub-word multiplier shares operands along rows and c
 diagonal work and the others are held at zero: narrowing gives 8 / width products instead of (8 / width)^2.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..composable import BitComposable
 from ..subword import SubWord
-from .planes import Integers, Planes, flag, to_planes
-from .unit import AMPLE, check_sizes, padded
+from .planes import WORD, Integers, Planes, flag, to_planes
+from .unit import AMPLE, Ports, check_sizes, padded
 
 BRICK_BITS, SIDE, WORD_BITS = 2, 4, 8
 MODES = {2: 0, 4: 1, 8: 2}
@@ -104,13 +104,39 @@ module {self.top}(input clk, input clear, input [1:0] mx, input [1:0] my, input 
 endmodule
 """
 
-    def _modes(self, weight: int, activation: int, words: int) -> dict[str, Planes]:
-        cases = words * 64
-        return {
-            "mx": to_planes(np.full(cases, MODES[weight]), 2),
-            "my": to_planes(np.full(cases, MODES[activation]), 2),
-            "ys": flag(self.signed_activations, words),
-        }
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Widths that weights and activations are computed at."""
+        return held_in(self.weight_bits), held_in(self.activation_bits)
+
+    @property
+    def ports(self) -> Ports:
+        """Return the ports of an array's element."""
+        weight, activation = self.widths
+        constant = {"mx": (MODES[weight], 2), "my": (MODES[activation], 2), "ys": (int(self.signed_activations), 1)}
+        return Ports(("x", self.lanes * self.operand_bits), ("y", self.lanes * self.operand_bits), constant)
+
+    def schedule(self, weights: Integers, activations: Integers) -> Iterator[Mapping[str, Planes]]:
+        """Return the inputs of every cycle, operand slices routed to their bricks."""
+        cases = weights.shape[-1]
+        modes = {port: to_planes(np.full(cases, value), bits) for port, (value, bits) in self.ports.constant.items()}
+        passes = zip(padded(weights, self.products_a_pass), padded(activations, self.products_a_pass), strict=True)
+        for k, (weight, activation) in enumerate(passes):
+            operands = {"x": self.weight_planes(weight, 0), "y": self.activation_planes(activation, 0)}
+            yield {**operands, "clear": flag(k == 0, cases // WORD), **modes}
+
+    @property
+    def products_a_pass(self) -> int:
+        """Products that one cycle takes."""
+        raise NotImplementedError
+
+    def weight_planes(self, weights: Integers, bit: int) -> Planes:
+        """Return the weight port in one cycle."""
+        raise NotImplementedError
+
+    def activation_planes(self, activations: Integers, bit: int) -> Planes:
+        """Return the activation port in one cycle."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -122,23 +148,27 @@ class BitFusionUnit(_FusedUnit):
     @property
     def products_a_pass(self) -> int:
         """Products that one cycle takes."""
-        return self.lanes * (WORD_BITS // held_in(self.weight_bits)) * (WORD_BITS // held_in(self.activation_bits))
+        weight, activation = self.widths
+        return self.lanes * (WORD_BITS // weight) * (WORD_BITS // activation)
 
-    def schedule(self, weights: Integers, activations: Integers) -> Iterator[Mapping[str, Planes]]:
-        """Return the inputs of every cycle, operand slices routed to their bricks."""
-        words, rows = weights.shape[-1] // 64, held_in(self.weight_bits) // BRICK_BITS
-        columns = held_in(self.activation_bits) // BRICK_BITS
-        modes = self._modes(held_in(self.weight_bits), held_in(self.activation_bits), words)
-        across = SIDE // columns
-        for k, (weight, activation) in enumerate(
-            zip(padded(weights, self.products_a_pass), padded(activations, self.products_a_pass), strict=True)
-        ):
-            one = self.products_a_pass // self.lanes
-            bricks = [(unit * one + i // rows * across + j // columns, i % rows, j % columns)
-                      for unit in range(self.lanes) for i in range(SIDE) for j in range(SIDE)]  # fmt: skip
-            x = np.stack([weight[product] >> BRICK_BITS * row for product, row, _ in bricks])
-            y = np.stack([activation[product] >> BRICK_BITS * column for product, _, column in bricks])
-            yield {"x": to_planes(x, BRICK_BITS), "y": to_planes(y, BRICK_BITS), "clear": flag(k == 0, words), **modes}
+    def weight_planes(self, weights: Integers, bit: int) -> Planes:
+        """Return the weight port in one cycle: for each brick the slice of the product that it works on."""
+        return self._bricks(weights, lambda row, _: row % (self.widths[0] // BRICK_BITS))
+
+    def activation_planes(self, activations: Integers, bit: int) -> Planes:
+        """Return the activation port in one cycle."""
+        return self._bricks(activations, lambda _, column: column % (self.widths[1] // BRICK_BITS))
+
+    def _bricks(self, operands: Integers, slice_of: Callable[[int, int], int]) -> Planes:
+        rows, columns = (width // BRICK_BITS for width in self.widths)
+        one, across = self.products_a_pass // self.lanes, SIDE // columns
+        return to_planes(
+            np.stack([
+                operands[unit * one + i // rows * across + j // columns] >> BRICK_BITS * slice_of(i, j)
+                for unit in range(self.lanes) for i in range(SIDE) for j in range(SIDE)
+            ]),
+            BRICK_BITS,
+        )  # fmt: skip
 
     def machine(self) -> BitComposable:
         """Return the model."""
@@ -153,22 +183,23 @@ class SubWordUnit(_FusedUnit):
     splits_both = True
 
     @property
-    def width(self) -> int:
-        """Width that both operands are computed at."""
-        return held_in(max(self.weight_bits, self.activation_bits))
+    def widths(self) -> tuple[int, int]:
+        """Width that both operands are computed at: the wider one decides."""
+        wider = held_in(max(self.weight_bits, self.activation_bits))
+        return wider, wider
 
     @property
     def products_a_pass(self) -> int:
         """Products that one cycle takes."""
-        return self.lanes * WORD_BITS // self.width
+        return self.lanes * WORD_BITS // self.widths[0]
 
-    def schedule(self, weights: Integers, activations: Integers) -> Iterator[Mapping[str, Planes]]:
-        """Return the inputs of every cycle."""
-        words, modes = weights.shape[-1] // 64, self._modes(self.width, self.width, weights.shape[-1] // 64)
-        for k, (weight, activation) in enumerate(
-            zip(padded(weights, self.products_a_pass), padded(activations, self.products_a_pass), strict=True)
-        ):
-            yield {"x": to_planes(weight, self.width), "y": to_planes(activation, self.width), "clear": flag(k == 0, words), **modes}
+    def weight_planes(self, weights: Integers, bit: int) -> Planes:
+        """Return the weight port in one cycle."""
+        return to_planes(weights, self.widths[0])
+
+    def activation_planes(self, activations: Integers, bit: int) -> Planes:
+        """Return the activation port in one cycle."""
+        return to_planes(activations, self.widths[1])
 
     def machine(self) -> SubWord:
         """Return the model."""

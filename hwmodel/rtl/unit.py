@@ -5,6 +5,7 @@ leaves). Data come in over ports; operand registers, routing and the transpositi
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,22 @@ AMPLE = Memory(
     dram_bits_per_cycle=1e7, dram_pj_per_bit=0, weight_read_pj_per_bit=0, weight_write_pj_per_bit=0, input_read_pj_per_bit=0,
     input_write_pj_per_bit=0, output_read_pj_per_bit=0, output_write_pj_per_bit=0,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Operand ports of a unit with their widths, what else is held constant for a job, and which operands come bit by bit."""
+
+    weight: tuple[str, int]
+    activation: tuple[str, int]
+    constant: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    serial_weights: bool = False
+    serial_activations: bool = False
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether the unit has the inputs `double` and `negate`."""
+        return self.serial_weights or self.serial_activations
 
 
 class DotUnit(Protocol):
@@ -54,6 +71,19 @@ class DotUnit(Protocol):
 
     def schedule(self, weights: Integers, activations: Integers) -> Iterator[Mapping[str, Planes]]:
         """Return the inputs of every cycle of one dot product. **Shapes**: [passes x products_a_pass, cases]."""
+        ...
+
+    @property
+    def ports(self) -> Ports:
+        """Return the ports of an array's element."""
+        ...
+
+    def weight_planes(self, weights: Integers, bit: int) -> Planes:
+        """Return the weight port in one cycle, at one bit where weights are serial. **Shapes**: [products_a_pass, cases]."""
+        ...
+
+    def activation_planes(self, activations: Integers, bit: int) -> Planes:
+        """Return the activation port in one cycle, at one bit where activations are serial."""
         ...
 
     def machine(self) -> Accelerator:
