@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from djpq.pareto import finished_runs
+from djpq.catalogue import finished_runs
 from hwmodel.files import write_text
 
 COLUMNS = (

@@ -2,13 +2,13 @@
 
 from .attach import attach
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
+from .catalogue import load_runs
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .export import export_onnx, pack_weights
 from .finalize import Finished, Proof, finalize
 from .ladder import ladder
 from .objective import Objective
-from .pareto import load_runs
 from .pretraining import accuracy, pretrain
 from .saving import load_finished, save_finished
 from .settings import POWERS_OF_TWO, Settings

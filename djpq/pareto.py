@@ -1,107 +1,32 @@
-"""Finished runs as one tidy table, and which of them nothing else beats.
+"""Which finished runs nothing else beats: fronts over any two or three of accuracy and the costs.
 
-A runs folder holds one directory a run; those with a `result.json` are finished, anything else is ignored. The table
-has one row a run. `front` averages over seeds first and asks for the non-dominated set of the means, so that a lucky
-seed is not sold as a method.
-
-Conventions: cost is minimised, accuracy maximised. A point is dominated when another is at least as good in both and
-better in one; equal points do not dominate each other, so all copies of a front point are kept.
+`front` takes the median over seeds first and asks for the non-dominated set of the medians, so that a lucky seed is not sold as a
+method; the quartiles are its band. Conventions: costs are minimised, accuracies maximised. A point is dominated when another is at
+least as good in every axis and better in one; equal points do not dominate each other, so all copies of a front point are kept.
+Non-dominated sets and hypervolumes are moocore's.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import warnings
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
+import moocore
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from hwmodel.errors import InputError
+from hwmodel.errors import InputError, nearest
 
-COSTS = ("bops", "macs", "cycles", "energy_pj", "weight_bits", "peak_activation_bits")
-TEXTS = ("method", "network", "data", "accelerator", "command")
-NUMBERS = (
-    *("seed", "float_accuracy", "test_accuracy", "validation_accuracy"),
-    *COSTS,
-    *("bops_percent", "epochs", "seconds", "saved_by_channels", "saved_by_bits"),
-)
+from .catalogue import load_runs
+from .rows import COSTS
+
+__all__ = ["AXES", "front", "hypervolume", "hypervolumes", "load_runs", "non_dominated", "short_names"]
 SETTING = ["network", "data", "accelerator"]
-
-
-class UnreadableRun(UserWarning):
-    """A run was left out because its `result.json` cannot be used."""
-
-
-def finished_runs(folder: Path | str) -> dict[str, dict[str, Any]]:
-    """Every readable `result.json` below the folder, by run id, in the order of the ids.
-
-    **Errors**: `InputError` when the folder is missing or holds no finished run; a file that cannot be used is named in
-    an `UnreadableRun` warning of one line and left out.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder of runs")
-    results = {}
-    for path in sorted(folder.glob("*/result.json")):
-        try:
-            results[path.parent.name] = _checked(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            warnings.warn(f"{path}: left out, {str(error).splitlines()[0]}", UnreadableRun, stacklevel=2)
-    if not results:
-        raise InputError(f"{folder}: no finished run (no readable */result.json)")
-    return results
-
-
-def _checked(result: Any) -> dict[str, Any]:
-    if not isinstance(result, dict):
-        raise TypeError(f"expected a JSON object, found {type(result).__name__}")
-    for key in NUMBERS:
-        value = result.get(key)
-        if not isinstance(value, int | float | None) or (isinstance(value, int) and abs(value) >= 2**63):
-            raise TypeError(f"{key} is {value!r:.40}, expected a number")
-    return result
-
-
-def load_runs(folder: Path | str) -> pd.DataFrame:
-    """One row a finished run, sorted by run id; the columns are the same whatever the files hold.
-
-    Columns: `run`, `method, network, data, accelerator, command` ("" when absent), `budget` ("bops 2%"), the numbers of
-    `result.json` (NaN when absent) and, for every cost, `<cost>_percent` of the 32-bit network on the same machine.
-
-    **Errors**: as `finished_runs`.
-    """
-    return runs_frame(finished_runs(folder))
-
-
-def runs_frame(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """The table of `load_runs` from results that are already in memory."""
-    return pd.DataFrame([_row(run, result) for run, result in results.items()])
-
-
-def _row(run: str, result: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {"run": run, "budget": budget_text(result.get("budget"))}
-    row |= {key: "" if result.get(key) is None else str(result[key]) for key in TEXTS}
-    row |= {key: math.nan if result.get(key) is None else result[key] for key in NUMBERS}
-    baseline = result.get("baseline")
-    for cost in COSTS:
-        full = baseline.get(cost) if isinstance(baseline, dict) else None
-        if isinstance(full, int | float) and full > 0 and math.isnan(row.get(f"{cost}_percent", math.nan)):
-            row[f"{cost}_percent"] = 100 * row[cost] / full
-        row.setdefault(f"{cost}_percent", math.nan)
-    return row
-
-
-def budget_text(budget: Any) -> str:
-    """A budget in words: `{"bops": "2%", "energy_pj": 1.5e9}` → "bops 2%, energy_pj 1.5e+09"; "none" without one."""
-    if not isinstance(budget, dict):
-        return str(budget) if budget else "none"
-    limits = (f"{key} {limit:g}" if isinstance(limit, int | float) else f"{key} {limit}" for key, limit in budget.items())
-    return ", ".join(limits) or "none"
+ACCURACIES = ("test_accuracy", "validation_accuracy")
+AXES = (*ACCURACIES, *(column for cost in COSTS for column in (cost, f"{cost}_percent")), "area_mm2")
+NAMES = {"accuracy": "test_accuracy", "energy": "energy_pj", "stored_bits": "weight_bits", "peak_memory": "peak_activation_bits"}
+QUARTILES = {0.25: "q1", 0.5: "median", 0.75: "q3"}  # of seeds: the band of a point
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -111,83 +36,139 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 
-def non_dominated(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
-    """True where no other point costs no more and is no less accurate, one of the two strictly.
+def axis(name: str) -> str:
+    """Return an axis by its name or a short form (`accuracy`, `energy`). **Errors**: InputError for an unknown one."""
+    full = NAMES.get(name, name)
+    if full not in AXES:
+        raise InputError(f"axis {name!r} is unknown{nearest(name, [*AXES, *NAMES])}; known are {', '.join([*NAMES, *AXES])}")
+    return full
 
-    Copies of a front point are all kept. One sort, no loop over points.
 
-    **Shapes**: [points], [points] → [points]. **Errors**: `ValueError` on NaN or on unequal lengths.
+def smaller_is_better(axis: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return the values of an axis such that less is better: accuracies negated."""
+    found = np.asarray(values, dtype=float)
+    return -found if axis in ACCURACIES else found
+
+
+def non_dominated(*objectives: ArrayLike) -> NDArray[np.bool_]:
+    """True where no other point is at least as good everywhere and better somewhere; every objective is minimised.
+
+    **Shapes**: each [points] → [points]. **Errors**: `ValueError` on NaN or on unequal lengths.
     """
-    costs, accuracies = _points(cost, accuracy)
-    if not len(costs):
-        return np.zeros(0, dtype=bool)
-    order = np.lexsort((-accuracies, costs))
-    x, y = costs[order], accuracies[order]
-    first = np.append(True, (x[1:] != x[:-1]) | (y[1:] != y[:-1]))  # the first of each set of equal points
-    best = np.append(True, y[1:] > np.maximum.accumulate(y)[:-1])  # better than all that is cheaper or equal
-    mask = np.empty(len(x), dtype=bool)
-    mask[order] = best[first][np.cumsum(first) - 1]
-    return mask
+    points = _points(objectives)
+    found: NDArray[np.bool_] = moocore.is_nondominated(points, keep_weakly=True) if len(points) else np.zeros(0, dtype=bool)
+    return found
 
 
-def hypervolume(cost: ArrayLike, accuracy: ArrayLike, reference: tuple[float, float], log_cost: bool = False) -> float:
-    """Area between the front and the reference point `(cost, accuracy)`: larger is better, exact in two dimensions.
+def hypervolume(*objectives: ArrayLike, reference: Sequence[float]) -> float:
+    """Volume between the points and the reference point, every objective minimised: larger is better, exact.
 
-    A point no better than the reference in either axis adds nothing. With `log_cost` the cost axis, the reference
-    included, is log10: a front 10 times cheaper at equal accuracy gains one unit x its accuracy over the reference.
+    Example: points (1, 2) and (2, 1) against (4, 3): 3·1 + 2·1 = 5.
 
-    Example: points (1, 0.5) and (2, 0.75) against (4, 0.25): 1·0.25 + 2·0.5 = 1.25.
-
-    **Errors**: `ValueError` on NaN, on unequal lengths, and with `log_cost` on a cost that is not positive.
+    **Errors**: `ValueError` on NaN, on unequal lengths, and on a reference of another dimension.
     """
-    costs, accuracies = _points(cost, accuracy)
-    limit, floor = (float(value) for value in reference)
-    if math.isnan(limit) or math.isnan(floor):
-        raise ValueError(f"the reference point is {reference}, expected two numbers")
-    if log_cost:
-        if not limit > 0 or not np.all(costs > 0):
-            raise ValueError("a cost on a log axis must be positive")
-        costs, limit = np.log10(costs), math.log10(limit)
-    useful = (costs < limit) & (accuracies > floor)
-    order = np.argsort(costs[useful], kind="stable")
-    x = np.append(costs[useful][order], limit)  # the strip [x_i, x_i+1] is as high as the best point so far
-    return float(np.sum(np.diff(x) * (np.maximum.accumulate(accuracies[useful][order]) - floor)))
+    points, corner = _points(objectives), np.asarray(reference, dtype=float)
+    if corner.shape != points.shape[1:] or np.isnan(corner).any():
+        raise ValueError(f"the reference point is {reference}, expected {points.shape[1]} numbers")
+    useful = points[(points < corner).all(axis=1)]
+    return float(moocore.hypervolume(useful, ref=corner)) if len(useful) else 0.0
 
 
-def _points(cost: ArrayLike, accuracy: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    costs, accuracies = np.asarray(cost, dtype=float), np.asarray(accuracy, dtype=float)
-    if costs.ndim != 1 or costs.shape != accuracies.shape:
-        raise ValueError(f"cost {costs.shape} and accuracy {accuracies.shape} must be two lists of one length")
-    if np.isnan(costs).any() or np.isnan(accuracies).any():
-        raise ValueError("cost and accuracy must not hold NaN")
-    return costs, accuracies
+def _points(objectives: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    arrays = [np.asarray(values, dtype=float) for values in objectives]
+    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1:
+        raise ValueError(f"objectives of shapes {[array.shape for array in arrays]} must be lists of one length")
+    points = np.stack(arrays, axis=1)
+    if np.isnan(points).any():
+        raise ValueError("objectives must not hold NaN")
+    return points
 
 
-def front(frame: pd.DataFrame, cost: str = "bops") -> pd.DataFrame:
-    """One row per network, data, accelerator, method and budget: the seeds' mean, least and greatest accuracy and cost.
+def front(frame: pd.DataFrame, *axes: str, by: Sequence[str] = SETTING) -> pd.DataFrame:
+    """One row per setting, method, its settings and budget: the seeds' median and quartiles of every axis, and whether it is on a front.
 
-    `on_front`: the mean is non-dominated among all methods on the same network, data and accelerator;
-    `on_method_front`: among the budgets of its own method there. Runs without this cost or accuracy are not counted.
+    `axes` are two or three of `AXES`; one cost alone is taken against test accuracy. `by` names what is compared among itself:
+    without `accelerator` machines compete too, each still a row of its own. `on_front`: the median is non-dominated among all
+    methods; `on_method_front`: among the rows of its own method; `knee`: of a method's front, the point with the least sum of axes,
+    each scaled to [0, 1] along the front, costs as logarithms. Runs without one of the axes are not counted.
 
-    Columns: `network, data, accelerator, method, budget, runs, accuracy_mean|min|max, cost_mean|min|max,
-    float_accuracy, on_front, on_method_front`; sorted by the first four, then by cost.
+    Columns: `network, data, accelerator, method, settings, budget, runs, float_accuracy`, for each axis `<axis>_q1|median|q3`, `on_front`,
+    `on_method_front`, `knee`; sorted by the first four, then by the first cost.
 
-    **Errors**: `InputError` for a cost that is no numeric column of the frame.
+    **Errors**: `InputError` for an unknown axis or a wrong number of them.
     """
-    allowed = [column for name in COSTS for column in (name, f"{name}_percent") if column in frame]
-    if cost not in allowed:
-        raise InputError(f"cost {cost!r} is not one of {', '.join(allowed)}")
-    known = frame[np.isfinite(frame[cost].astype(float)) & np.isfinite(frame["test_accuracy"].astype(float))]
-    keys = [*SETTING, "method", "budget"]
-    rows = known.groupby(keys, as_index=False, dropna=False).agg(
-        runs=("run", "size"),
-        **{f"accuracy_{how}": ("test_accuracy", how) for how in ("mean", "min", "max")},
-        **{f"cost_{how}": (cost, how) for how in ("mean", "min", "max")},
-        float_accuracy=("float_accuracy", "mean"),
-    )
-    rows = rows.sort_values([*SETTING, "method", "cost_mean", "budget"], ignore_index=True)
-    for flag, group in (("on_front", SETTING), ("on_method_front", [*SETTING, "method"])):
+    chosen = chosen_axes(axes)
+    numbers = frame[list(chosen)].astype(float)
+    known = frame[np.isfinite(numbers).all(axis=1)]
+    keys = [*SETTING, "method", "settings", "budget"]
+    grouped = known.groupby(keys, dropna=False)
+    rows = grouped.agg(runs=("run", "size"), float_accuracy=("float_accuracy", "mean"))
+    for share, title in QUARTILES.items():
+        rows = rows.join(grouped[list(chosen)].quantile(share).add_suffix(f"_{title}"))
+    rows = rows.reset_index()
+    first = next((name for name in chosen if name not in ACCURACIES), chosen[0])
+    rows = rows.sort_values([*SETTING, "method", f"{first}_median", "budget", "settings"], ignore_index=True)
+    for flag, group in (("on_front", [*by]), ("on_method_front", [*by, "method"])):
         rows[flag] = False
         for _, members in rows.groupby(group, dropna=False):
-            rows.loc[members.index, flag] = non_dominated(members["cost_mean"], members["accuracy_mean"])
+            rows.loc[members.index, flag] = non_dominated(*_minimised(members, chosen))
+    rows["knee"] = False
+    for _, members in rows[rows["on_method_front"]].groupby([*by, "method"], dropna=False):
+        if len(members) > 2:
+            rows.loc[members.index[_knee(members, chosen)], "knee"] = True
     return rows
+
+
+def chosen_axes(axes: Sequence[str]) -> tuple[str, ...]:
+    """Return the full names of two or three axes; one cost alone goes against test accuracy. **Errors**: InputError."""
+    chosen = tuple(axis(name) for name in axes)
+    if len(chosen) == 1 and chosen[0] not in ACCURACIES:
+        chosen = ("test_accuracy", *chosen)
+    if not 2 <= len(chosen) <= 3 or len(set(chosen)) < len(chosen):
+        raise InputError(f"axes {', '.join(axes)}: a front has two or three different axes")
+    return chosen
+
+
+def _minimised(rows: pd.DataFrame, axes: Sequence[str]) -> list[NDArray[np.float64]]:
+    return [smaller_is_better(name, rows[f"{name}_median"]) for name in axes]
+
+
+def _logged(axis: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values if axis in ACCURACIES or (values <= 0).any() else np.log10(values)
+
+
+def _knee(rows: pd.DataFrame, axes: Sequence[str]) -> int:
+    scaled = []
+    for name, values in zip(axes, _minimised(rows, axes), strict=True):
+        place = _logged(name, values)
+        scaled.append((place - place.min()) / (np.ptp(place) or 1.0))
+    return int(np.sum(scaled, axis=0).argmin())
+
+
+def hypervolumes(
+    rows: pd.DataFrame, axes: Sequence[str], *, by: Sequence[str] = SETTING, reference: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """The hypervolume of every method's front in the rows of `front`, per setting; costs count as log10, accuracies as fractions.
+
+    The reference point stands in the columns `reference_<axis>`: the one given, or the worst median of any method in the setting
+    moved outwards by 10 % of a cost and by one point of accuracy.
+
+    **Errors**: `InputError` for a reference that misses an axis.
+    """
+    chosen = chosen_axes(axes)
+    if reference is not None and set(reference) != set(chosen):
+        raise InputError(f"the reference point gives {', '.join(reference)}; it must give {', '.join(chosen)}")
+    found = []
+    for setting, members in rows.groupby(list(by), dropna=False):
+        corner = dict(reference) if reference else {name: _worst(name, members[f"{name}_median"]) for name in chosen}
+        for method, own in members.groupby("method", dropna=False):
+            logged = [_logged(name, values) for name, values in zip(chosen, _minimised(own, chosen), strict=True)]
+            limits = [float(_logged(name, smaller_is_better(name, [corner[name]]))[0]) for name in chosen]
+            volume = hypervolume(*logged, reference=limits)
+            place = dict(zip(by, setting if isinstance(setting, tuple) else (setting,), strict=True))
+            found.append(place | {"method": method, "hypervolume": volume} | {f"reference_{name}": corner[name] for name in chosen})
+    return pd.DataFrame(found)
+
+
+def _worst(axis: str, values: pd.Series) -> float:
+    return float(values.min()) - 0.01 if axis in ACCURACIES else float(values.max()) * 1.1 or math.ulp(0.0)

@@ -96,7 +96,7 @@ def compressible_of(
     compressible = attach(
         copy.deepcopy(model), network, gates=settings.gates, weight_widths=settings.weight_widths,
         activation_widths=settings.activation_widths, input_bits=settings.input_bits, form=form, start_bits=settings.start_bits,
-        log_variance=settings.log_variance, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
+        log_variance=settings.log_variance, threshold=settings.threshold, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
         gradient_scale=settings.gradient_scale,
     )  # fmt: skip
     prepare(compressible)
@@ -120,6 +120,7 @@ def train(
     *,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    objective_class: type[Objective] = Objective,
 ) -> Result:
     """Train a calibrated compressible model to a budget and finish it. `compress` starts here; so do methods with gates of their own."""
     began = time.perf_counter()
@@ -129,7 +130,7 @@ def train(
     if settings.channels_last:
         for part in (compressible, teacher):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-    objective = Objective(compressible, machine, budget, settings, joint * batches)
+    objective = objective_class(compressible, machine, budget, settings, joint * batches)
     saved = Checkpoint(checkpoint, identity(compressible, settings, objective.limits))
     saved.restore(compressible)
     history = saved.history

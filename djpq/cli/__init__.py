@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 app.command("train")(training.train)
 app.command("sweep")(sweeping.sweep)
+app.command("compact")(sweeping.pack)
 app.command("front")(fronts.front)
 app.command("report")(fronts.report)
 app.command("verify")(finished.verify)

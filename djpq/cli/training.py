@@ -15,7 +15,8 @@ from ..budget import Budget
 from ..datasets import DATASETS
 from ..settings import POWERS_OF_TWO, Settings
 from ..sweep import Entry, run_entry
-from ..sweep.plan import Plan, Pretraining, validated
+from ..sweep.entry import Pretraining, validated
+from ..sweep.plan import Machine, Plan
 from .options import UNITS, amount, complete, epoch_bar, parse_json
 
 
@@ -27,6 +28,9 @@ def train(
     accelerator: Annotated[
         str, typer.Option("--accelerator", "-a", help="Profile name or path.", autocompletion=complete(available()))
     ] = "bitfusion",
+    numbers: Annotated[
+        str | None, typer.Option(help="Numbers of the machine that differ from its profile as JSON, e.g. '{\"rows\": 8}'.")
+    ] = None,
     bops: Annotated[str | None, typer.Option(help="Limit, absolute or as 2% of the 32-bit network.")] = None,
     macs: Annotated[str | None, typer.Option(help="Limit.")] = None,
     cycles: Annotated[str | None, typer.Option(help="Limit.")] = None,
@@ -63,7 +67,8 @@ def train(
     float_training = parse_json("--pretraining", pretraining) if pretraining else {}
     float_training |= {"epochs": pretrain_epochs} if pretrain_epochs is not None else {}
     plan = Plan(
-        networks=[network], data=data, data_root=str(data_root) if data_root else None, width=width, accelerators=[accelerator],
+        networks=[network], data=data, data_root=str(data_root) if data_root else None, width=width,
+        accelerators=[Machine(profile=accelerator, numbers=parse_json("--numbers", numbers) if numbers else {})],
         methods=[method], budgets=[limits], seeds=[seed], settings=validated(Settings, chosen, "settings"),
         pretraining=validated(Pretraining, float_training, "pretraining"),
     )  # fmt: skip

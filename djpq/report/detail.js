@@ -9,7 +9,7 @@ function runHead(run, slot) {
   const close = el("button", {
     type: "button", class: "quiet", "aria-label": `Close run ${slot.toUpperCase()}`, onclick: () => closeRun(slot),
   }, "✕");
-  const where = [`${run.network} on ${run.data}`, run.budget, missing(run.seed) ? null : `seed ${run.seed}`];
+  const where = [`${run.network} on ${run.data}`, run.budget, run.settings, missing(run.seed) ? null : `seed ${run.seed}`];
   return el("div", { class: "run-head" },
     text("span", slot.toUpperCase(), "tag"),
     el("div", {},
@@ -105,7 +105,7 @@ function groupsTable(groups) {
 function layersTable(layers) {
   if (!layers) return text("p", "not recorded", "muted");
   const heads = ["Layer", "Kind", "In", "Out", "Weight bits", "Input bits", "Output bits", "MACs", "BOPs", "Cycles",
-    "Compute", "Buffer", "DRAM", "Bound"];
+    ...ENERGY_PARTS.map((part) => ENERGY_NAMES[part][0].toUpperCase() + ENERGY_NAMES[part].slice(1)), "Bound"];
   const of = (part, full) => (missing(full) || part === full ? String(part ?? "–") : `${part} / ${full}`);
   const joules = (pj) => (missing(pj) ? "–" : si(pj * 1e-12, "J"));
   const rows = layers.name.map((name, i) => el("tr", {},
@@ -114,7 +114,7 @@ function layersTable(layers) {
     text("td", of(layers.out_channels[i], layers.full_out_channels[i])),
     ...["weight_bits", "input_bits", "activation_bits"].map((key) => text("td", String(layers[key][i] ?? "–"))),
     ...["macs", "bops", "cycles"].map((key) => text("td", si(layers[key][i]))),
-    ...["compute_pj", "buffer_pj", "dram_pj"].map((key) => text("td", joules(layers[key][i]))),
+    ...ENERGY_PARTS.map((part) => text("td", joules(layers[`${part}_pj`]?.[i]))),
     text("td", boundOf(layers.bound[i])[1])));
   const head = el("tr", {}, heads.map((name, place) => text("th", name, place < 2 ? "text" : null)));
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, rows)));

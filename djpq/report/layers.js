@@ -4,7 +4,10 @@ const swatch = (name, label) => `<span style="color:${colour(name)}">■</span> 
 const heading = (title, ...keys) => `<b>${title}</b>   ${keys.join("  ")}`;
 const BOUNDS = { compute: ["compute", "compute"], on_chip: ["on-chip", "on-chip"], dram: ["dram", "DRAM"] };
 const boundOf = (bound) => BOUNDS[bound] ?? ["other", "none"];
-const ENERGY_PARTS = ["compute", "buffer", "dram"];
+const ENERGY_PARTS = ["compute", "buffer", "dram", "leakage", "device"];
+const ENERGY_NAMES = { compute: "compute", buffer: "buffer", dram: "DRAM", leakage: "leakage", device: "device" };
+const ENERGY_COLOURS = { compute: "compute", buffer: "buffer", dram: "dram", leakage: "other", device: "bar-weight" };
+const partsOf = (layers) => ENERGY_PARTS.filter((part) => layers[`${part}_pj`]?.some((pj) => pj));
 
 // the columns of a run's layers, shared columns fetched from the pool; null when the run has none
 function layersOf(run) {
@@ -12,7 +15,7 @@ function layersOf(run) {
   return places && Object.fromEntries(Object.entries(places).map(([key, place]) => [key, DATA.pool[place]]));
 }
 
-const joulesOf = (layers, part) => layers[`${part}_pj`].map((pj) => (pj ?? 0) * 1e-12);
+const joulesOf = (layers, part) => (layers[`${part}_pj`] ?? layers.name.map(() => 0)).map((pj) => (pj ?? 0) * 1e-12);
 
 function energyOf(layers) {
   const parts = ENERGY_PARTS.map((part) => joulesOf(layers, part));
@@ -36,8 +39,7 @@ function layerRanges(runs) {
 
 function layerHover(layers, i) {
   const bits = (key) => `${layers[key][i] ?? "–"} bit`;
-  const parts = [["compute", "compute"], ["buffer", "buffer"], ["dram", "DRAM"]];
-  const energy = parts.map(([part, name]) => `${name} ${si(joulesOf(layers, part)[i], "J")}`);
+  const energy = partsOf(layers).map((part) => `${ENERGY_NAMES[part]} ${si(joulesOf(layers, part)[i], "J")}`);
   return [
     `<b>${escaped(layers.name[i])}</b> ${escaped(layers.kind[i])}`,
     `weights ${bits("weight_bits")}, input ${bits("input_bits")}, output ${bits("activation_bits")}`,
@@ -55,7 +57,7 @@ function layerRows(layers, ranges) {
     type: "bar", x, y, text, textposition: "none", hovertemplate: "%{text}<extra></extra>", marker: { color: paint }, ...extra,
   });
   const left = { width: 0.36, offset: -0.38 }, right = { width: 0.36, offset: 0.02 };
-  const joules = ENERGY_PARTS.map((part) => joulesOf(layers, part));
+  const parts = partsOf(layers), joules = parts.map((part) => joulesOf(layers, part));
   const below = (part) => x.map((i) => joules.slice(0, part).reduce((sum, column) => sum + column[i], 0));
   const bounds = [...new Set(layers.bound.map((bound) => boundOf(bound).join(" ")))].map((it) => swatch(...it.split(" ")));
   const rows = [
@@ -70,8 +72,8 @@ function layerRows(layers, ranges) {
       range: ranges.channels, words: exact,
     },
     {
-      title: heading("Energy", swatch("compute", "compute"), swatch("buffer", "buffer"), swatch("dram", "DRAM")),
-      traces: ENERGY_PARTS.map((part, place) => bar(joules[place], colour(part), { base: below(place) })),
+      title: heading("Energy", ...parts.map((part) => swatch(ENERGY_COLOURS[part], ENERGY_NAMES[part]))),
+      traces: parts.map((part, place) => bar(joules[place], colour(ENERGY_COLOURS[part]), { base: below(place) })),
       range: ranges.energy, words: (value) => siShort(value, "J"),
     },
     {
@@ -103,6 +105,8 @@ const TRACE_ROWS = [
   { title: "Validation accuracy", keys: ["validation_accuracy"], scale: 100, words: (value) => `${exact(value)} %` },
   { title: "BOPs", keys: ["bops"], log: true, words: (value) => siShort(value) },
   { title: "Over goal", note: "log(cost / goal)", keys: ["excess"], words: exact },
+  { title: "Over limits", note: "log(cost / limit)", start: "excess_", words: exact },
+  { title: "Kept channels", keys: ["kept_channels"], words: exact },
   { title: "Multiplier", keys: ["multiplier"], words: exact },
 ];
 
@@ -110,15 +114,19 @@ const traceOf = (run) => DATA.details[run.index].trace;
 const scaled = (values, row) => values.map((value) => (value === null ? null : value * (row.scale ?? 1)));
 
 function traceRow(row, trace, runs) {
-  const paints = ["bar-weight", "bar-activation"];
+  const paints = ["bar-weight", "bar-activation", "bar-kept", "dram", "compute", "other"];
+  if (row.start) {
+    const found = [...new Set(runs.flatMap((run) => Object.keys(traceOf(run)).filter((key) => key.startsWith(row.start))))];
+    row = { ...row, keys: found, labels: found.map((key) => key.slice(row.start.length).replaceAll("_", " ")) };
+  }
   const x = trace.step ?? Object.values(trace)[0].map((_, i) => i);
   const keys = row.keys.filter((key) => trace[key]);
   const all = runs.flatMap((run) => row.keys.flatMap((key) => scaled(traceOf(run)[key] ?? [], row)));
   return {
-    title: heading(row.title, ...(row.note ? [row.note] : []), ...(row.labels ?? []).map((label, i) => swatch(paints[i], label))),
+    title: heading(row.title, ...(row.note ? [row.note] : []), ...(row.labels ?? []).map((label, i) => swatch(paints[i % paints.length], label))),
     range: padded(all, row.log), log: row.log, words: row.words,
     traces: keys.map((key) => ({
-      x, y: scaled(trace[key], row), connectgaps: true, line: { color: colour(paints[row.keys.indexOf(key)]), width: 1.6 },
+      x, y: scaled(trace[key], row), connectgaps: true, line: { color: colour(paints[row.keys.indexOf(key) % paints.length]), width: 1.6 },
       mode: key === "validation_accuracy" ? "lines+markers" : "lines", marker: { size: 4 },
       text: scaled(trace[key], row).map((value) => row.words(value)),
       hovertemplate: `step %{x}, ${key.replace("_", " ")} %{text}<extra></extra>`,

@@ -5,7 +5,7 @@ const TABLE_ROWS = 300;
 
 const state = {
   runs: rowsOf(DATA.runs).map((run, index) => ({ ...run, index })),
-  setting: "", machine: "", cost: "bops", scale: "percent",
+  setting: "", machine: "", cost: "bops", y: "test_accuracy", scale: "percent",
   hidden: new Set(), a: null, b: null, picking: false, sort: "test_accuracy", descending: true,
 };
 
@@ -59,6 +59,7 @@ function drawControls() {
   const machines = DATA.machines.filter(({ name }) => inSetting.some((run) => run.accelerator === name));
   options(byId("machine"), [["", "All machines"], ...machines.map(({ name, label }) => [name, label])], state.machine);
   options(byId("cost"), DATA.costs.map(({ key, name }) => [key, name]), state.cost);
+  options(byId("y"), [["test_accuracy", "Test accuracy"], ...DATA.costs.map(({ key, name }) => [key, name])], state.y);
   byId("scale").value = state.scale;
   const methods = DATA.methods.filter(({ name }) => inSetting.some((run) => run.method === name));
   byId("methods").replaceChildren(...methods.map(({ name, label }) => el("button", {
@@ -70,7 +71,7 @@ function drawControls() {
   const how = touch ? "Tap a point to look inside; “Compare…” puts a second one beside it."
     : "Click a point to look inside, shift-click a second one to compare.";
   byId("hint").textContent = state.picking ? "Now choose the run to put beside A."
-    : `Filled: the mean over seeds is on its machine's front. ${how}`;
+    : `Filled: the median over seeds is on its machine's front; ringed: a method's knee. ${how}`;
   document.body.classList.toggle("picking", state.picking);
 }
 
@@ -123,8 +124,8 @@ function compareValues(p, q) {
 
 // the address keeps the choice, so a link shows the same view
 function remember() {
-  const { cost, scale, machine, a, b } = state;
-  const shown = { cost, scale, machine, a: state.runs[a]?.run ?? "", b: state.runs[b]?.run ?? "" };
+  const { cost, y, scale, machine, a, b } = state;
+  const shown = { cost, y, scale, machine, a: state.runs[a]?.run ?? "", b: state.runs[b]?.run ?? "" };
   history.replaceState(null, "", `#${new URLSearchParams(shown)}`);
 }
 
@@ -132,6 +133,7 @@ function recalled() {
   const asked = new URLSearchParams(location.hash.slice(1));
   const change = {};
   if (DATA.costs.some(({ key }) => key === asked.get("cost"))) change.cost = asked.get("cost");
+  if (DATA.costs.some(({ key }) => key === asked.get("y"))) change.y = asked.get("y");
   if (["percent", "absolute"].includes(asked.get("scale"))) change.scale = asked.get("scale");
   if (DATA.machines.some(({ name }) => name === asked.get("machine"))) change.machine = asked.get("machine");
   const [a, b] = ["a", "b"].map((slot) => state.runs.find((run) => run.run === asked.get(slot)));
@@ -154,7 +156,7 @@ function start() {
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
     choose({ theme: true });
   });
-  for (const key of ["setting", "machine", "cost", "scale"]) {
+  for (const key of ["setting", "machine", "cost", "y", "scale"]) {
     byId(key).addEventListener("change", ({ target }) =>
       choose({ [key]: target.value, ...(key === "setting" ? { machine: "" } : {}) }));
   }
@@ -163,7 +165,8 @@ function start() {
     return `${size} ${name}${size === 1 ? "" : "s"}`;
   };
   const counted = [["run", "run"], ["network", "network"], ["accelerator", "machine"], ["method", "method"]];
-  byId("summary").textContent = counted.map(([key, name]) => count(key, name)).join(" · ");
+  const unfinished = Object.entries(DATA.unfinished).map(([word, number]) => `${number} ${word}`);
+  byId("summary").textContent = [...counted.map(([key, name]) => count(key, name)), ...unfinished].join(" · ");
   const asked = recalled();
   choose({ setting: settingOf(state.runs[0]), ...asked });
   byId("front").on("plotly_relayout", retick);

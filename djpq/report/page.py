@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from djpq.pareto import COSTS, NUMBERS, finished_runs, front, runs_frame, short_names
+from djpq.catalogue import finished_runs, load_runs, read_file
+from djpq.pareto import front, short_names
+from djpq.rows import COSTS, NUMBERS
 from hwmodel.files import whole
 
 SCRIPTS = ("format.js", "charts.js", "front.js", "layers.js", "detail.js", "page.js")
@@ -35,12 +38,12 @@ SHOWN_COSTS = [
         "scale": 1,
     },
 ]
-RUN_TEXTS = ("run", "method", "network", "data", "accelerator", "budget", "command")
+RUN_TEXTS = ("run", "method", "network", "data", "accelerator", "settings", "budget", "command")
 RUN_COLUMNS = (*RUN_TEXTS, *NUMBERS, *(f"{cost}_percent" for cost in COSTS if cost != "bops"))
 LAYER_TEXTS = ("name", "kind", "bound")
 LAYER_NUMBERS = (
     *("full_in_channels", "full_out_channels", "in_channels", "out_channels", "weight_bits", "input_bits"),
-    *("activation_bits", "macs", "bops", "cycles", "compute_pj", "buffer_pj", "dram_pj"),
+    *("activation_bits", "macs", "bops", "cycles", "compute_pj", "buffer_pj", "dram_pj", "leakage_pj", "device_pj"),
 )
 TRACE_COLUMNS = ("step", "epoch", "loss", "cross_entropy", "excess", "multiplier", "bops", "validation_accuracy")
 TRACE_POINTS_PER_RUN = 200
@@ -51,7 +54,7 @@ LARGEST = 1e300
 def write_report(runs_folder: Path | str, html_path: Path | str, title: str | None = None) -> Path:
     """Write the report of all finished runs and return its path; the file is replaced in one step.
 
-    **Errors**: as `djpq.pareto.finished_runs`; a corrupted run is warned about and left out.
+    **Errors**: as `djpq.load_runs`; a corrupted run is warned about and left out.
     """
     path = Path(html_path)
     page = render(report_data(runs_folder), title or f"Co-design report · {Path(runs_folder).resolve().name}")
@@ -79,7 +82,7 @@ def render(data: dict[str, Any], title: str) -> str:
 def report_data(runs_folder: Path | str) -> dict[str, Any]:
     """What the page shows, as plain JSON values; a number that is NaN or infinite becomes null."""
     results = finished_runs(runs_folder)
-    frame = runs_frame(results)
+    frame = load_runs(runs_folder)
     most = max(20, min(TRACE_POINTS_PER_RUN, TRACE_POINTS // len(results)))
     pool = Pool()
     return {
@@ -87,13 +90,24 @@ def report_data(runs_folder: Path | str) -> dict[str, Any]:
         "methods": _labels(frame["method"]),
         "machines": _labels(frame["accelerator"]),
         "runs": _columns(frame, RUN_COLUMNS),
-        "details": [
-            _detail(result, pool) | {"trace": read_trace(Path(runs_folder) / run / "metrics.jsonl", most)}
-            for run, result in results.items()
-        ],
+        "details": [_detail(result, pool) | {"trace": read_trace(runs_folder, run, most)} for run, result in results.items()],
         "fronts": {column: _front(frame, column) for cost in COSTS for column in (cost, f"{cost}_percent")},
         "pool": pool.values,
+        "unfinished": unfinished(Path(runs_folder), set(results)),
     }
+
+
+def unfinished(folder: Path, finished: set[str]) -> dict[str, int]:
+    """Count the runs that have no result by what they are doing: `{"running": 2, "failed": 1}`."""
+    found: Counter[str] = Counter()
+    for path in folder.glob("*/status.json"):
+        if path.parent.name not in finished:
+            try:
+                state = str(json.loads(path.read_bytes())["state"])
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+            found[state] += 1
+    return dict(sorted(found.items()))
 
 
 class Pool:
@@ -120,8 +134,9 @@ def _columns(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, list[Any]]:
 
 def _front(frame: pd.DataFrame, column: str) -> dict[str, list[Any]]:
     rows = front(frame, column)
-    names = ("network", "data", "accelerator", "method", "budget", "runs", "accuracy_mean", "accuracy_min")
-    return _columns(rows, (*names, "accuracy_max", "cost_mean", "on_front", "on_method_front"))
+    rows = rows.rename(columns=lambda name: name.replace("test_accuracy", "accuracy").replace(f"{column}_", "cost_"))
+    names = ("network", "data", "accelerator", "method", "settings", "budget", "runs", "accuracy_median", "accuracy_q1")
+    return _columns(rows, (*names, "accuracy_q3", "cost_median", "on_front", "on_method_front", "knee"))
 
 
 def _detail(result: dict[str, Any], pool: Pool) -> dict[str, Any]:
@@ -165,19 +180,22 @@ def number(value: Any) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def read_trace(path: Path, most: int) -> dict[str, list[Any]]:
-    """At most `most` evenly spaced lines of a `metrics.jsonl` as columns; up to half of them go to validation lines.
+def read_trace(folder: Path | str, run: str, most: int) -> dict[str, list[Any]]:
+    """At most `most` evenly spaced lines of a run's `metrics.jsonl` as columns; up to half of them go to validation lines.
 
     Lines that cannot be read, such as the torn last line of a killed run, are left out.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_file(folder, run, "metrics.jsonl").splitlines()
     except OSError:
         return {}
     measured = thinned([place for place, line in enumerate(lines) if b'"validation_accuracy"' in line], most // 2)
     chosen = sorted({*measured, *thinned(range(len(lines)), most - len(measured))})
     rows = [row for row in _json_lines([lines[place] for place in chosen]) if isinstance(row, dict)]
-    columns = {key: [number(row.get(key)) for row in rows] for key in TRACE_COLUMNS}
+    limits = sorted({key for row in rows for key in row if key.startswith("excess_")})
+    columns = {key: [number(row.get(key)) for row in rows] for key in (*TRACE_COLUMNS, *limits)}
+    gates = [[value for key, value in row.items() if key.startswith("kept_") and isinstance(value, int | float)] for row in rows]
+    columns["kept_channels"] = [number(sum(kept)) if kept else None for kept in gates]
     return {key: values for key, values in columns.items() if any(value is not None for value in values)}
 
 

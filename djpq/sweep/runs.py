@@ -1,72 +1,62 @@
-"""A run is a folder: `config.json`, `metrics.jsonl`, `model.safetensors`, `spec.json`, the finished model (`djpq.saving`) and at last
-`result.json`.
+"""A run is a folder: `config.json`, `status.json`, `log.txt`, `metrics.jsonl`, `model.safetensors`, `spec.json`, the finished model
+(`djpq.saving`) and at last `result.json`.
 
 Its name is a hash of all that decides the result, so a finished run is found again and never done twice. Every file is written
-beside itself and renamed, so what exists is whole.
+beside itself and renamed, so what exists is whole; one that is damaged all the same is set aside as `….damaged` and made again.
+While it runs there is a lease, and `checkpoint.safetensors` where the method writes one: a run that was killed goes on from there.
 """
 
-import functools
-import hashlib
+import errno
+import inspect
 import json
-import os
-import platform
-import shlex
 import time
-from importlib.metadata import version
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hwmodel import zoo
+from hwmodel.errors import InputError
 from hwmodel.files import whole, write_text
-from hwmodel.network import Network
-from hwmodel.profile import load_accelerator
-from hwmodel.report import table
+from hwmodel.profile import machine_of
 
 from ..budget import Budget
-from ..datasets import Data, load_data
+from ..datasets import Data
 from ..pretraining import Progress, accuracy, pretrain
 from ..saving import save_finished
 from ..train import Result
-from .plan import Entry, load_method, profile_text
+from .identity import Task, data_of, digest, task_of
+from .lease import Lease, take
+from .plan import Entry, load_ladder, load_method
+from .record import describe
+from .status import Journal
 
-CODE = Path(__file__).resolve().parent.parent.parent
-
-
-def digest(content: Any) -> str:
-    """Return a short hash of JSON content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@functools.lru_cache(maxsize=2)
-def _loaded(name: str, root: str | None) -> Data:
-    return load_data(name, Path(root) if root else None)
+CHECKPOINT = "checkpoint.safetensors"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def data_of(entry: Entry) -> Data:
-    """Return the data of an entry, read once a process."""
-    return _loaded(entry.data, entry.data_root)
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run. `elsewhere`: another owner works on it; `no room`: the disk is full or read-only, so nothing else can go on."""
+
+    event: Literal["done", "refused", "failed", "elsewhere", "no room"]
+    reason: str = ""
 
 
-@functools.cache
-def code_version() -> str:
-    """Return a hash of this package's sources: another code is another run."""
-    total = hashlib.sha256()
-    for package in ("hwmodel", "djpq", "benchmarks"):
-        for path in sorted((CODE / package).rglob("*.py")):
-            total.update(path.read_bytes())
-    return total.hexdigest()[:12]
+_float_accuracies: dict[Path, float] = {}  # a process carries out many runs from the same float model
 
 
-def run_name(entry: Entry, fingerprint: str) -> str:
-    """Return the folder's name: readable, and unique for the entry, profile, code, data and seed."""
-    limit = "-".join(f"{name}{str(value).replace('%', 'pct')}" for name, value in entry.budget.items())
-    machine = Path(entry.accelerator).stem
-    key = digest([entry.model_dump(mode="json"), profile_text(entry.accelerator), fingerprint, code_version()])
-    return f"{entry.network.replace(':', '.')}_{machine}_{entry.method.rsplit('.', 1)[-1]}_{limit}_s{entry.seed}_{key}"
+class NotReady(Exception):
+    """What the run needs is missing here (a method's module, the data's files), which says nothing about the run itself."""
+
+
+class LeaseLost(Exception):
+    """Somebody else took the run over while this process was asleep."""
 
 
 def build(entry: Entry, data: Data) -> nn.Module:
@@ -89,9 +79,9 @@ def float_path(folder: Path, entry: Entry, data: Data) -> Path:
 
 
 def float_model(folder: Path, entry: Entry, data: Data, progress: Progress | None = None) -> nn.Module:
-    """Return the trained float model, from its file if there is one."""
+    """Return the trained float model, from its file if there is one that can be read."""
     model, path = build(entry, data), float_path(folder, entry, data)
-    if path.is_file():
+    if intact(path):
         model.load_state_dict(load_file(path))
         return model.eval()
     pretrain(model, data, **entry.pretraining.model_dump(), seed=entry.seed, progress=progress)
@@ -101,78 +91,160 @@ def float_model(folder: Path, entry: Entry, data: Data, progress: Progress | Non
     return model
 
 
-def run_entry(folder: Path, entry: Entry, name: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """Carry out one run, or return the result of the finished one."""
-    data = data_of(entry)
-    place = folder / (name or run_name(entry, data.fingerprint))
-    if (place / "result.json").is_file():
-        finished: dict[str, Any] = json.loads((place / "result.json").read_text(encoding="utf-8"))
-        return finished
-    method, budget, machine = load_method(entry.method), Budget.from_mapping(entry.budget), load_accelerator(entry.accelerator)
+def _float_accuracy(path: Path, model: nn.Module, data: Data) -> float:
+    """Return the test accuracy of the float model in a file, measured once a process."""
+    if path not in _float_accuracies:
+        _float_accuracies[path] = accuracy(model, data, "test")
+    return _float_accuracies[path]
+
+
+def intact(path: Path) -> bool:
+    """Return whether a safetensors file exists and is whole; a damaged one is set aside."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except FileNotFoundError:
+        return False
+    except (SafetensorError, OSError):
+        set_aside(path)
+        return False
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged file, so that it is neither used nor lost."""
+    path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def finished(place: Path) -> dict[str, Any] | None:
+    """Return the result of a finished run; None without one. A damaged one is set aside."""
+    path = place / "result.json"
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        record = None
+    if isinstance(record, dict):
+        return record
+    set_aside(path)
+    return None
+
+
+def run_entry(folder: Path, entry: Entry, progress: Progress | None = None) -> dict[str, Any]:
+    """Carry out one run in this process, or return the result of the finished one.
+
+    **Errors**: InputError when another process works on it; whatever stops the method.
+    """
+    data_of(entry), load_method(entry.method)
+    task = task_of(entry)
+    place = folder / task.name
+    record = finished(place)
+    if record is not None:
+        return record
+    place.mkdir(parents=True, exist_ok=True)
+    lease = take(place)
+    if lease is None:
+        raise InputError(f"{place}: another process works on this run; wait for it, or end that process")
+    with lease:
+        return _run(folder, task, lease, Journal(place), progress)
+
+
+def carry_out(folder: Path, task: Task) -> Outcome:
+    """Carry out one run of a sweep: never raises but for an interruption, and leaves the reason of a failure in its folder."""
+    place = folder / task.name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lease = take(place)
+        if lease is None:
+            return Outcome("elsewhere")
+        with lease:
+            if finished(place) is not None:
+                return Outcome("done")
+            return _attempt(folder, task, lease)
+    except OSError as error:
+        return Outcome("no room" if error.errno in NO_ROOM else "failed", _in_a_line(error))
+
+
+def _attempt(folder: Path, task: Task, lease: Lease) -> Outcome:
+    journal, place = Journal(lease.place), lease.place
+    try:
+        with journal.captures():
+            _run(folder, task, lease, journal, None)
+        return Outcome("done")
+    except LeaseLost:
+        return Outcome("elsewhere")
+    except KeyboardInterrupt:
+        journal.end("interrupted")
+        raise
+    except InputError as error:
+        journal.end("refused", _in_a_line(error))
+        return Outcome("refused", _in_a_line(error))
+    except Exception as error:
+        journal.end("failed", _in_a_line(error))
+        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        if not full:
+            write_text(place / "error.txt", traceback.format_exc())
+        return Outcome("no room" if full else "failed", _in_a_line(error))
+
+
+def _in_a_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _run(folder: Path, task: Task, lease: Lease, journal: Journal, progress: Progress | None) -> dict[str, Any]:
+    """Do the work. The result is written last, and only while the lease is held."""
+    entry, place = task.entry, lease.place
+    try:
+        method, data = load_method(entry.method), data_of(entry)
+    except InputError as error:
+        raise NotReady(str(error)) from error
+    budget, machine = Budget.from_mapping(entry.budget), machine_of(task.profile)
+    checkpoint = place / CHECKPOINT
+    resumed = intact(checkpoint)
+    write_text(place / "config.json", json.dumps(entry.model_dump(mode="json"), indent=1))
+    journal.begin(resumed)
+
+    def advance(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+        if not lease.held:
+            raise LeaseLost
+        if "step" in metrics:
+            journal.epoch(epoch, epochs, metrics)
+        if progress:
+            progress(epoch, epochs, metrics)
+
     began = time.perf_counter()
-    model = float_model(folder, entry, data, progress)
-    result = method(model, data, machine, budget, entry.settings.model_copy(update={"seed": entry.seed}), progress=progress)
+    model = float_model(folder, entry, data, advance)
+    settings = entry.settings.model_copy(update={"seed": entry.seed})
+    if task.rungs:
+        budgets = [Budget.from_mapping(rung.entry.budget) for rung in task.rungs]
+        results = load_ladder(entry.method)(model, data, machine, budgets, settings, progress=advance)
+    else:
+        more: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in inspect.signature(method).parameters else {}
+        results = [method(model, data, machine, budget, settings, progress=advance, **more)]
+    float_accuracy = _float_accuracy(float_path(folder, entry, data), model, data)
+    seconds = (time.perf_counter() - began) / len(results)
+    if not lease.held:
+        raise LeaseLost
+    records = {}
+    for rung, result in zip(task.rungs or (task,), results, strict=True):
+        records[rung.name] = describe(rung, result, float_accuracy, seconds)
+        _write(folder / rung.name, rung.entry, result, records[rung.name])
+    for leftover in (CHECKPOINT, "error.txt"):
+        (place / leftover).unlink(missing_ok=True)
+    journal.end("done")
+    return records[task.name]
+
+
+def _write(place: Path, entry: Entry, result: Result, record: dict[str, Any]) -> None:
+    """Write what a run leaves behind, its result last."""
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / "config.json", json.dumps(entry.model_dump(mode="json"), indent=1))
     write_text(place / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in result.history))
-    spec = result.full.compression.to_names(result.full.network)
-    write_text(place / "spec.json", json.dumps(spec, indent=1))
+    write_text(place / "spec.json", json.dumps(result.full.compression.to_names(result.full.network), indent=1))
     with whole(place / "model.safetensors") as partial:
         save_file({key: value.contiguous() for key, value in result.model.state_dict().items()}, partial)
     if result.finished is not None:
         save_finished(result.finished, place)
-    record = describe(entry, data, result, accuracy(model, data, "test"), time.perf_counter() - began)
     write_text(place / "result.json", json.dumps(record, indent=1))
-    return record
-
-
-def describe(entry: Entry, data: Data, result: Result, float_accuracy: float, seconds: float) -> dict[str, Any]:
-    """Return the content of `result.json`: the contract between sweep, front, report and benchmarks."""
-    network, cost = result.full.network, result.cost
-    layers = [
-        {**{column: None if value != value else value for column, value in row.items()}, "name": full.name,
-         "activation_bits": row["output_bits"], "full_in_channels": full.in_channels, "full_out_channels": full.out_channels}
-        for row, full in zip(table(cost).to_dict("records"), network.layers, strict=True)
-    ]  # fmt: skip
-    kept = result.full.compression.kept_channels.tolist()
-    return {
-        "method": entry.method, "network": entry.network, "width": entry.width, "data": entry.data, "accelerator": entry.accelerator,
-        "budget": entry.budget, "seed": entry.seed, "float_accuracy": float_accuracy, "test_accuracy": result.test_accuracy,
-        "validation_accuracy": result.validation_accuracy, **cost.totals(),
-        "bops_percent": 100 * float(cost.bops / result.baseline.bops), "epochs": entry.settings.epochs, "seconds": seconds,
-        "versions": {"torch": torch.__version__, "python": platform.python_version(), "djpq": version("djpq"), "code": code_version()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "command": command_of(entry),
-        "baseline": result.baseline.totals(), "layers": layers,
-        "groups": group_records(network, kept), "proof": {
-            "samples": result.proof.samples, "trained_equals_fixed": result.proof.trained_equals_fixed,
-            "pruned_difference": result.proof.pruned_difference, "cost_difference": result.proof.cost_difference, "holds": result.proof.holds,
-            "integers": str(result.proof.integers),
-        },
-        "profile": profile_text(entry.accelerator), "saved_by_channels": result.saved_by_channels, "saved_by_bits": result.saved_by_bits,
-    }  # fmt: skip
-
-
-def command_of(entry: Entry) -> str:
-    """Return the command that repeats the run: whatever differs from the defaults is in it."""
-    words = ["djpq", "train", entry.network, "--data", entry.data, "-a", entry.accelerator, "--method", entry.method]
-    for name, value in entry.budget.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    words += ["--epochs", str(entry.settings.epochs), "--batch-size", str(entry.settings.batch_size), "--seed", str(entry.seed)]
-    words += ["--pretraining", json.dumps(entry.pretraining.model_dump())]
-    if entry.width != 1:
-        words += ["--width", f"{entry.width:g}"]
-    if entry.data_root:
-        words += ["--data-root", entry.data_root]
-    more = entry.settings.model_dump(mode="json", exclude_defaults=True, exclude={"epochs", "batch_size", "seed"})
-    if more:
-        words += ["--settings", json.dumps(more)]
-    return shlex.join(words)
-
-
-def group_records(network: Network, kept: list[float]) -> list[dict[str, Any]]:
-    """Return the kept channels of every group."""
-    return [
-        {"name": group.name, "kept": int(count), "channels": group.channels, "prunable": group.prunable, "reasons": list(group.reasons)}
-        for group, count in zip(network.groups, kept, strict=True)
-    ]

@@ -297,3 +297,19 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, tmp_path):
     until(browser, "return document.getElementById('run-b') !== null")
     assert browser.execute_script(wide) == 390
     screenshot(browser, tmp_path, "phone-compare")
+
+
+def test_two_costs_against_each_other_have_a_front_of_their_own(page, tmp_path):
+    browser = page()
+    Select(browser.find_element(By.ID, "y")).select_by_visible_text("Peak activation memory")
+    title = "return document.getElementById('front').layout.yaxis.title.text"
+    until(browser, f"return ({title.removeprefix('return ')}) === 'Peak activation memory'")
+    rows = browser.execute_script(
+        "return costFront(state.runs.filter(visible)).map((it) => [it.accelerator, it.cost_median, it.y_median, it.on_front])"
+    )
+    for machine, cost, height, on_front in rows:
+        beaten = any(m == machine and c <= cost and h <= height and (c, h) != (cost, height) for m, c, h, _ in rows)
+        assert on_front == (not beaten)
+    screenshot(browser, tmp_path, "cost-against-cost")
+    Select(browser.find_element(By.ID, "y")).select_by_visible_text("Test accuracy")
+    until(browser, f"return ({title.removeprefix('return ')}) === 'Test accuracy'")

@@ -1,17 +1,18 @@
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import image
 
 from djpq.figure import plot_front
-from djpq.pareto import runs_frame
+from djpq.rows import row_of
 from hwmodel.errors import InputError
 
 
 def frame(networks=("resnet8",), costs=(0.5, 2, 8), **overrides):
     """Two methods, two machines, three seeds a point, one decade of BOPs."""
-    return runs_frame({
+    results = {
         f"{network}-{method}-{machine}-{cost}-{seed}": {
             "method": method, "network": network, "data": "digits", "accelerator": machine,
             "budget": {"bops": f"{cost}%"}, "seed": seed, "float_accuracy": 0.97,
@@ -23,7 +24,8 @@ def frame(networks=("resnet8",), costs=(0.5, 2, 8), **overrides):
         for machine in ("loom", "bitfusion")
         for cost in costs
         for seed in range(3)
-    })  # fmt: skip
+    }  # fmt: skip
+    return pd.DataFrame([row_of(run, result) for run, result in results.items()])
 
 
 def svg_texts(path):
@@ -44,7 +46,7 @@ def test_says_what_is_shown(tmp_path):
     for text in ("resnet8 on digits", "BOPs, % of the 32-bit network", "Test accuracy, %", "uniform", "loom", "2 %"):
         assert text in texts
     assert "32-bit float, 97.0 %" in texts
-    energy = svg_texts(plot_front(frame(), tmp_path / "energy", cost="energy_pj")[1])
+    energy = svg_texts(plot_front(frame(), tmp_path / "energy", "energy_pj")[1])
     assert "Energy" in energy
     assert "10 µJ" in energy
 
@@ -76,7 +78,7 @@ def test_without_percentages_bops_are_absolute_and_without_costs_there_is_a_clea
     runs = frame(bops_percent=None, float_accuracy=None)
     assert "BOPs" in svg_texts(plot_front(runs, tmp_path / "front")[1])
     with pytest.raises(InputError, match="cycles"):
-        plot_front(runs, tmp_path / "front", cost="cycles")
+        plot_front(runs, tmp_path / "front", "cycles")
 
 
 def test_a_failed_write_leaves_the_earlier_figure(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from djpq.quantizer import (
     Quantizer,
     StepForm,
     geometric_boundaries,
+    least_error,
     nearest_width,
 )
 from djpq.rounding import Quantize, QuantizeUniform, fractional_levels
@@ -158,3 +159,58 @@ def test_impossible_widths_are_refused(widths: tuple[int, ...]) -> None:
 def test_levels() -> None:
     assert fractional_levels(torch.tensor([2.0, 8.0]), 1.0).tolist() == [1, 127]
     assert fractional_levels(torch.tensor([1.0, 8.0]), 0.0).tolist() == [1, 255]
+
+
+def test_a_range_per_channel_is_as_many_quantizers() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(5, 3, 2, 2) * torch.arange(1.0, 6.0).reshape(-1, 1, 1, 1)
+    together = Quantizer(signed=True, widths=(3,), form=BitsForm(), start_bits=3, learn_power=True, range_shape=(5, 1, 1, 1))
+    together.observe_weight(weight, "mse")
+    upstream = torch.randn_like(weight)
+    result = together(weight)
+    (result * upstream).sum().backward()
+    for channel in range(5):
+        alone = Quantizer(signed=True, widths=(3,), form=BitsForm(), start_bits=3, learn_power=True)
+        alone.observe_weight(weight[channel], "mse")
+        assert alone.log_range.item() == pytest.approx(together.log_range[channel].item(), rel=1e-5)
+        own = alone(weight[channel])
+        assert torch.equal(own, result[channel])
+        (own * upstream[channel]).sum().backward()
+        assert alone.log_range.grad is not None
+        assert together.log_range.grad is not None
+        assert alone.log_range.grad.item() == pytest.approx(together.log_range.grad[channel].item(), rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_the_range_of_least_error_beats_its_neighbours(bits: int) -> None:
+    torch.manual_seed(bits)
+    weight = torch.randn(400)
+    largest = weight.abs().max()
+    levels = 2 ** (bits - 1) - 1
+
+    def error(limit: torch.Tensor) -> float:
+        step = limit / levels
+        return float((weight - (weight / step).round().clamp(-levels, levels) * step).square().sum())
+
+    found = least_error(weight.abs(), largest, bits, 1.0)
+    assert error(found) <= min(error(largest * share) for share in (0.1, 0.25, 0.5, 0.75, 1.0)) + 1e-6
+    assert (found == largest) or bits < 8
+
+
+def test_lsq_scales_the_gradient_of_the_range() -> None:
+    x = torch.randn(1000)
+    plain, scaled = (
+        Quantizer(signed=True, widths=(4,), form=BitsForm(), start_bits=4, learn_power=False, gradient_scale=g) for g in (False, True)
+    )
+    for quantizer in (plain, scaled):
+        quantizer.start(torch.tensor(1.0))
+        quantizer(x).square().sum().backward()
+    assert plain.log_range.grad is not None
+    assert scaled.log_range.grad is not None
+    assert torch.equal(plain(x), scaled(x))
+    assert scaled.log_range.grad.item() == pytest.approx(plain.log_range.grad.item() / (1000 * 7) ** 0.5, rel=1e-5)
+
+
+def test_a_range_per_channel_needs_the_form_of_bits() -> None:
+    with pytest.raises(InputError, match="range per channel"):
+        Quantizer(signed=True, widths=(2, 3), form=StepForm(), start_bits=3, learn_power=True, range_shape=(4, 1))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djpq.pareto import UnreadableRun
+from djpq.catalogue import UnreadableRun
 from djpq.report import write_report
 from djpq.report.page import LARGEST, TRACE_POINTS_PER_RUN, Pool, number, read_trace, render, report_data, thinned
 from hwmodel.errors import InputError
@@ -196,7 +196,7 @@ def test_a_long_trace_is_thinned_and_keeps_both_ends_and_validation(tmp_path):
     rows = [{"step": step, "loss": 1.0} | ({"validation_accuracy": 0.9} if step % 500 == 499 else {}) for step in range(5000)]
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 50')
-    trace = read_trace(path, TRACE_POINTS_PER_RUN)
+    trace = read_trace(tmp_path.parent, tmp_path.name, TRACE_POINTS_PER_RUN)
     assert 190 <= len(trace["step"]) <= TRACE_POINTS_PER_RUN
     assert trace["step"][0] == 0
     assert trace["step"][-1] >= 4950

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from djpq.pareto import load_runs
-from djpq.sweep import read_plan, run_entry
-from djpq.sweep.local import sweep
+from djpq.sweep import read_plan, run_entry, sweep
 from djpq.sweep.plan import load_method
-from djpq.sweep.runs import command_of
+from djpq.sweep.record import command_of
 from hwmodel.errors import InputError
 
 PLAN = """
@@ -70,7 +69,9 @@ def test_a_sweep_runs_skips_and_survives_refusals(plan, tmp_path: Path) -> None:
     promised = {"method", "network", "data", "accelerator", "budget", "seed", "float_accuracy", "test_accuracy", "macs", "bops", "bops_percent",
                 "cycles", "energy_pj", "weight_bits", "peak_activation_bits", "epochs", "seconds", "versions", "command"}  # fmt: skip
     assert promised <= set(result)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file() and path.name != "catalogue.sqlite"
+    }
     second = sweep(tmp_path / "runs", entries, workers=1)
     assert sorted(second.skipped) == sorted(first.done)
     assert {path: path.stat().st_mtime_ns for path in before} == before
