@@ -35,10 +35,6 @@ def train(forward: Callable[[Tensor], object], parameters: list[nn.Parameter], x
             optimizer.step()
 
 
-EPOCHS = {"vision transformer": 8}  # of each of two trainings; a transformer needs more for classes that are no coin toss
-WHOLE_SHARE = 0.98  # of the images of a network with islands: float functions differ between tools, and may tip a rounding
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -51,10 +47,10 @@ def test_all_forms_of_a_trained_network_agree_on_every_test_image(name, networks
     torch.manual_seed(1)
     x, y, test = images(name)
     model = networks[name]()
-    train(model.train(), list(model.parameters()), x, y, EPOCHS.get(name, 2))
+    train(model.train(), list(model.parameters()), x, y, 2)
     compressible = decide_at_random(model.eval(), x[:256])
     compressible.train()
-    train(compressible, [p for p in compressible.parameters() if p.requires_grad], x, y, EPOCHS.get(name, 2))
+    train(compressible, [p for p in compressible.parameters() if p.requires_grad], x, y, 2)
     finished = finalize(compressible.eval(), hwmodel.load_accelerator("loom"), test)
     assert finished.proof.trained_equals_fixed
     assert finished.proof.pruned_difference <= 1e-9
@@ -67,8 +63,7 @@ def test_all_forms_of_a_trained_network_agree_on_every_test_image(name, networks
     room = max(forms.unit, FLOAT_STEPS * float(forms.integers.abs().max()))
     for other in (forms.torch, forms.qdq, forms.qonnx):
         assert torch.equal(other.argmax(1), forms.integers.argmax(1))
-        within = ((other - forms.integers).abs().flatten(1).amax(1) <= room).double().mean()
-        assert within >= (WHOLE_SHARE if proof.islands else 1.0)
+        assert float((other - forms.integers).abs().max()) <= room
     for cost in forms.costs:
         assert cost == finished.cost.totals()
     assert len(forms.integers.argmax(1).unique()) > 1
