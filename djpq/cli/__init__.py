@@ -7,12 +7,13 @@ import typer
 
 from hwmodel.console import run
 
-from . import finished, fronts, sweeping, training
+from . import climbing, finished, fronts, sweeping, training
 
 app = typer.Typer(
     help="Compress networks to a budget on a machine, by differentiable joint pruning and quantization.", pretty_exceptions_enable=False
 )
 app.command("train")(training.train)
+app.command("ladder")(climbing.ladder)
 app.command("sweep")(sweeping.sweep)
 app.command("compact")(sweeping.pack)
 app.command("front")(fronts.front)
