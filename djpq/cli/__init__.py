@@ -7,7 +7,7 @@ import typer
 
 from hwmodel.console import run
 
-from . import fronts, sweeping, training
+from . import fronts, repricing, sweeping, training
 
 app = typer.Typer(
     help="Compress networks to a budget on a machine, by differentiable joint pruning and quantization.", pretty_exceptions_enable=False
@@ -17,6 +17,9 @@ app.command("sweep")(sweeping.sweep)
 app.command("compact")(sweeping.pack)
 app.command("front")(fronts.front)
 app.command("report")(fronts.report)
+app.command("reprice")(repricing.reprice)
+app.command("sensitivity")(repricing.sensitive)
+app.command("events")(repricing.events)
 plan_app = typer.Typer(help="Look at plans.", pretty_exceptions_enable=False)
 plan_app.command("show")(sweeping.show)
 app.add_typer(plan_app, name="plan")
