@@ -5,14 +5,17 @@ from .budget import AugmentedLagrangian, Budget, FixedPenalty
 from .catalogue import load_runs
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
+from .export import export_onnx, pack_weights
 from .finalize import Finished, Proof, finalize
 from .ladder import ladder
 from .objective import Objective
 from .pretraining import accuracy, pretrain
+from .saving import load_finished, save_finished
 from .settings import POWERS_OF_TWO, Settings
 from .train import Result, compress
 
 __all__ = [
     "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Proof", "Result",
-    "Settings", "accuracy", "attach", "compress", "finalize", "ladder", "load_data", "load_runs", "pretrain",
+    "Settings", "accuracy", "attach", "compress", "export_onnx", "finalize", "ladder", "load_data", "load_finished", "load_runs",
+    "pack_weights", "pretrain", "save_finished",
 ]  # fmt: skip

@@ -85,6 +85,7 @@ def attach(
     form: Form | None = None,
     start_bits: float = 8,
     log_variance: float = -5.0,
+    threshold: float = 1.0,
     learn_power: bool = True,
     channel_ranges: bool = False,
     gradient_scale: bool = False,
@@ -112,7 +113,7 @@ def attach(
     cuts = find_cuts(walk, graph, parameters, numbers)
     cuts.orders.update(select_channels(graph, root, walk))
     writers = [past_pooling(node) for node in return_modules(graph, root, dict(model.named_modules()), parameters, walk)]
-    named_gates = {g.name: ChannelGate(g.channels, log_variance) for g in network.groups if g.prunable} if gates else {}
+    named_gates = {g.name: ChannelGate(g.channels, log_variance, threshold) for g in network.groups if g.prunable} if gates else {}
     sites = place_gates(graph, root, walk, cuts, named_gates, writers)
     quantizers = place_quantizers(graph, walk, network, widths, writers, {name: tensor.shape for name, tensor in tensors.items()})
     output = program.call_spec.out_spec

@@ -2,14 +2,14 @@
 
 What is returned is checked each time, in a chain: the trained model equals the fixed model bit for bit (float32); the fixed
 model equals the pruned one to 1e-9 of the largest output (float64, where a sum in another order cannot tip a rounding); the
-pruned model, traced again, costs exactly what training promised.
+pruned model, traced again, costs exactly what training promised; and the pruned model equals its integer program (`djpq.integer`).
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule
 
 from hwmodel.accelerator import Accelerator
@@ -20,10 +20,13 @@ from hwmodel.trace import trace
 
 from .compressible import TENSOR, WEIGHT, CompressibleModel
 from .gate import ChannelScale, GateSite
-from .prune import pruned_model
+from .integer import IntegerModel, IntegerProof, integers_of
+from .prune import pruned_grids, pruned_model
 from .quantizer import FixedQuantizer, Quantizer
+from .weights import WeightGrid
 
 TOLERANCE = 1e-9  # of the largest output, float64
+INTEGER_MACS = 2e8  # spent on the proof in integers: fewer samples of a large network
 
 
 class ProofError(RuntimeError):
@@ -32,37 +35,48 @@ class ProofError(RuntimeError):
 
 @dataclass(frozen=True)
 class Proof:
-    """What was checked on the batch given."""
+    """What was checked on the batch given; `integers` is a reason instead where the network has no integer form."""
 
     samples: int
     trained_equals_fixed: bool
     pruned_difference: float
     tolerance: float
     cost_difference: float
+    integers: IntegerProof | str = "not checked"
 
     @property
     def holds(self) -> bool:
         """Whether every link of the chain holds."""
-        return self.trained_equals_fixed and self.pruned_difference <= self.tolerance and self.cost_difference == 0
+        whole = isinstance(self.integers, str) or self.integers.holds
+        return self.trained_equals_fixed and self.pruned_difference <= self.tolerance and self.cost_difference == 0 and whole
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "FAILS"
         return (
             f"proof {verdict} on {self.samples} samples: trained = fixed bit for bit: {self.trained_equals_fixed}; fixed = pruned to "
-            f"{self.pruned_difference:.1e} (allowed {self.tolerance:.0e}); cost promised - cost traced: {self.cost_difference:g}"
+            f"{self.pruned_difference:.1e} (allowed {self.tolerance:.0e}); cost promised - cost traced: {self.cost_difference:g}; "
+            f"{'no integers: ' if isinstance(self.integers, str) else ''}{self.integers}"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The plain model, its network and compression, its cost and the proof; `original` is the compression of the original network."""
+    """The plain model, its network and compression, its cost and the proof; `original` is the compression of the original network.
 
-    model: nn.Module
+    `grids` are those of the weights, by parameter; `integers` is the model as a program on integers, None where it has no such form.
+    `trained` is the state of the model with gates, `quantizers` what of its quantizers is no tensor: enough to make the proof again.
+    """
+
+    model: GraphModule
     network: Network
     compression: Compression
     cost: Cost
     proof: Proof
     original: Compression
+    grids: dict[str, WeightGrid] = field(default_factory=dict)
+    integers: IntegerModel | None = None
+    trained: dict[str, Tensor] = field(default_factory=dict)
+    quantizers: dict[str, dict[str, bool | int]] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -125,10 +139,15 @@ def finalize(compressible: CompressibleModel, machine: Accelerator, *samples: Te
         raise ProofError("the pruned model has other layers than the network that was priced")
     cost, said = simulate(network, final, machine), simulate(columns, promised, machine)
     off = max(abs(a - b) for a, b in zip(cost.totals().values(), said.totals().values(), strict=True))
-    proof = Proof(len(samples[0]), same, difference, TOLERANCE, off)
+    grids = pruned_grids(compressible)
+    few = max(1, int(INTEGER_MACS / max(1.0, float(cost.macs))))
+    integers, shown = integers_of(pruned, grids, tuple(sample[:few] for sample in samples))
+    proof = Proof(len(samples[0]), same, difference, TOLERANCE, off, shown)
     if not proof.holds:
         raise ProofError(str(proof))
-    return Finished(pruned, network, final, cost, proof, promised)
+    trained = {name: value.detach().clone() for name, value in compressible.state_dict().items()}
+    told = {name: {"bits": int(q.bits()), "signed": q.signed, "learn_power": q.learn_power} for name, q in compressible.named_quantizers()}
+    return Finished(pruned, network, final, cost, proof, promised, grids, integers, trained, told)
 
 
 def in_double(module: GraphModule) -> GraphModule:

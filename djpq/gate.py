@@ -1,13 +1,14 @@
 """Variational-information-bottleneck gates: noise on each channel whose strength says how much the channel matters.
 
 `z = mean + eps sigma`, one eps per sample and channel (VIBNet, read in source). `alpha = mean^2 / sigma^2`; a channel is removed
-where `alpha < 1`. The deterministic gate is `mean x 1{kept}`; means are projected to be non-negative, since an unsigned quantizer
+where `alpha < threshold`, 1 in VIBNet. Strengths are `log alpha - log threshold` everywhere. The deterministic gate is `mean x 1{kept}`; means are projected to be non-negative, since an unsigned quantizer
 follows.
 
 In training the noisy gate is multiplied by `1{kept}` with the gradient of `sigmoid(log alpha)`: what is removed is felt at once
 and can come back. Without it the channels of a redundant layer sink below the threshold together.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,8 +27,9 @@ def log_alpha(mean: Tensor, log_variance: Tensor) -> Tensor:
 class ChannelGate(nn.Module):
     """One gate per channel of a group, shared by every tensor of the group."""
 
-    def __init__(self, channels: int, log_variance: float) -> None:
+    def __init__(self, channels: int, log_variance: float, threshold: float = 1.0) -> None:
         super().__init__()
+        self.log_threshold = math.log(threshold)
         self.mean = nn.Parameter(torch.ones(channels))
         self.log_variance = nn.Parameter(torch.full((channels,), log_variance))
         self.register_buffer("mask", torch.ones(channels))
@@ -35,8 +37,8 @@ class ChannelGate(nn.Module):
         self.frozen = False
 
     def log_alpha(self) -> Tensor:
-        """Return log(mean^2 / sigma^2) [channels]."""
-        return log_alpha(self.mean, self.log_variance)
+        """Return log(mean^2 / sigma^2) above the threshold's [channels]."""
+        return log_alpha(self.mean, self.log_variance) - self.log_threshold
 
     def kept(self) -> Tensor:
         """Return 0/1 [channels]: what stays, at least the strongest channel."""
@@ -130,9 +132,9 @@ class ChannelScale(nn.Module):
 
 
 def strengths(gates: list[ChannelGate]) -> Tensor:
-    """Return log alpha of all channels of all gates, one formula over the joined parameters."""
+    """Return log alpha above the threshold's of all channels of all gates, which share it; one formula over the joined parameters."""
     mean, log_variance = torch.cat([gate.mean for gate in gates]), torch.cat([gate.log_variance for gate in gates])
-    return log_alpha(mean, log_variance)
+    return log_alpha(mean, log_variance) - gates[0].log_threshold
 
 
 def kept_counts(gates: list[ChannelGate]) -> Tensor:
@@ -149,10 +151,13 @@ def kept_counts(gates: list[ChannelGate]) -> Tensor:
 
 
 def soft_counts(gates: list[ChannelGate], temperature: float) -> Tensor:
-    """Return the paper's soft count [gates], float64: `sum sigmoid((alpha - 1) / temperature)` (DJPQ; saturates while alpha is large)."""
-    return torch.stack([torch.sigmoid((gate.log_alpha().exp() - 1) / temperature).sum() for gate in gates]).double()
+    """Return the paper's soft count [gates], float64: `sum sigmoid((alpha - threshold) / temperature)` (DJPQ; saturates for large alpha)."""
+    thresholds = [math.exp(gate.log_threshold) for gate in gates]
+    return torch.stack(
+        [torch.sigmoid(t * (gate.log_alpha().exp() - 1) / temperature).sum() for gate, t in zip(gates, thresholds, strict=True)]
+    ).double()
 
 
 def information(gates: list[ChannelGate]) -> Tensor:
     """Return the bound on the information that passes: `sum log(1 + alpha) / 2` over all channels (VIBNet's KL term)."""
-    return 0.5 * torch.nn.functional.softplus(strengths(gates)).sum()
+    return 0.5 * torch.nn.functional.softplus(strengths(gates) + gates[0].log_threshold).sum()

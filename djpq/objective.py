@@ -77,7 +77,10 @@ class Objective:
         """Return the loss of one step: the task's, the information that passes, and the penalty of the cost."""
         settings, compressible = self.settings, self.compressible
         self.cost = simulate(compressible.network, compressible.compression(settings.temperature, settings.gate_pressure), self.machine)
-        return task_loss + settings.gamma * compressible.information() + self.penalty(self.cost, self.step / max(1, self.steps))
+        progress = self.step / max(1, self.steps)
+        rise = min(1.0, progress / settings.anneal) if settings.anneal else 1.0
+        penalty = self.penalty(self.cost, progress)
+        return task_loss + rise * settings.gamma * compressible.information() + (penalty if self.limits else rise * penalty)
 
     def advance(self) -> None:
         """Keep widths, powers and means in their ranges; call it after each optimizer step."""

@@ -12,9 +12,11 @@ from torch.fx import GraphModule, Node
 from hwmodel.coupling import Channels
 from hwmodel.walk import operator_name, shape_of
 
-from .compressible import CompressibleModel, key
+from .compressible import WEIGHT, CompressibleModel, key
 from .cuts import Axes
 from .gate import ChannelScale
+from .quantizer import Quantizer
+from .weights import WeightGrid
 
 
 def kept_channels(compressible: CompressibleModel) -> NDArray[np.bool_]:
@@ -56,6 +58,21 @@ def pruned_model(compressible: CompressibleModel, fixed: GraphModule) -> GraphMo
     module.graph.lint()
     module.recompile()
     return module
+
+
+@torch.no_grad()
+def pruned_grids(compressible: CompressibleModel) -> dict[str, WeightGrid]:
+    """Return the grid of every quantized weight of the pruned model, by the parameter's name."""
+    kept, grids = kept_channels(compressible), {}
+    for name, quantizer in compressible.module.get_submodule("quantizers").named_children():
+        if not name.startswith(WEIGHT) or not isinstance(quantizer, Quantizer):
+            continue
+        parameter = name.removeprefix(WEIGHT).replace("/", ".")
+        _, step, bits = quantizer.grid()
+        axes = compressible.cuts.parameters.get(parameter, {})
+        step = step.detach().clone()
+        grids[parameter] = WeightGrid(cut(step, {a: c for a, c in axes.items() if a < step.dim() and step.shape[a] > 1}, kept), int(bits))
+    return grids
 
 
 def cut(tensor: Tensor, axes: Axes, kept: NDArray[np.bool_]) -> Tensor:

@@ -40,11 +40,13 @@ class Settings(BaseModel):
     range_lr: float = Field(default=5e-3, gt=0)
     power_lr: float = Field(default=1e-3, gt=0)
     log_variance: float = Field(default=-5.0, lt=0, description="start of log sigma^2")
+    threshold: float = Field(default=1.0, gt=0, description="a channel goes where mean^2 / sigma^2 is below it")
     spread: float = Field(
         default=4.0, ge=0, description="gates of a group start this far apart in log alpha, in the order of their importance"
     )
     gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
     beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
+    anneal: float = Field(default=0.0, ge=0, le=1, description="share of the joint steps in which gamma and beta rise from 0")
     temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")
     whole_granules: bool = Field(default=False, description="keep multiples of the channels that a pass of the machine writes")
     rho: float = Field(default=1.0, gt=0, description="quadratic weight of the augmented Lagrangian")

@@ -40,7 +40,7 @@ class Result:
     """A compressed network: the plain model, what it is, what it costs, and the proof that it is what training said.
 
     Accuracies are fractions; `test_accuracy` is measured once, on the finished model. `saved_by_channels` and `saved_by_bits`
-    are log10 factors of BOPs against the 32-bit network.
+    are log10 factors of BOPs against the 32-bit network. `finished` is what is exported and saved.
     """
 
     model: nn.Module
@@ -55,6 +55,7 @@ class Result:
     saved_by_bits: float
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
+    finished: Finished | None = None
 
     @property
     def compression(self) -> Any:
@@ -95,7 +96,7 @@ def compressible_of(
     compressible = attach(
         copy.deepcopy(model), network, gates=settings.gates, weight_widths=settings.weight_widths,
         activation_widths=settings.activation_widths, input_bits=settings.input_bits, form=form, start_bits=settings.start_bits,
-        log_variance=settings.log_variance, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
+        log_variance=settings.log_variance, threshold=settings.threshold, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
         gradient_scale=settings.gradient_scale,
     )  # fmt: skip
     prepare(compressible)
@@ -119,6 +120,7 @@ def train(
     *,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    objective_class: type[Objective] = Objective,
 ) -> Result:
     """Train a calibrated compressible model to a budget and finish it. `compress` starts here; so do methods with gates of their own."""
     began = time.perf_counter()
@@ -128,7 +130,7 @@ def train(
     if settings.channels_last:
         for part in (compressible, teacher):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-    objective = Objective(compressible, machine, budget, settings, joint * batches)
+    objective = objective_class(compressible, machine, budget, settings, joint * batches)
     saved = Checkpoint(checkpoint, identity(compressible, settings, objective.limits))
     saved.restore(compressible)
     history = saved.history
@@ -178,5 +180,5 @@ def result_of(
         model=finished.model, network=finished.network, cost=finished.cost, proof=finished.proof, baseline=baseline,
         full=simulate(network, finished.original, machine), validation_accuracy=accuracy(finished.model, data, "validation"),
         test_accuracy=accuracy(finished.model, data, "test"), saved_by_channels=channels, saved_by_bits=total - channels,
-        seconds=seconds, history=history,
+        seconds=seconds, history=history, finished=finished,
     )  # fmt: skip

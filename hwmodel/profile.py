@@ -10,23 +10,26 @@ A profile names its family and fills the family's numbers:
     validate: [{study: peaks, metrics: [area], within_percent: 1}]      # published rows that it must meet
 
 or it says `include: loom` instead of `family` and gives only what differs. A number may carry `low` and `high` with a
-`band_source`, where sources disagree. The families declare unit and range of each number; this file only checks and fills. Every
+`band_source`, where sources disagree. A number whose source is `rtl` has no value in the file: it is worked out from the netlist of
+the machine's unit (`hwmodel.gates`), again whenever lanes or widths change. The families declare unit and range of each number; this file only checks and fills. Every
 mistake is one line with file, line, key, value and what is allowed.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .accelerator import SWITCH, Accelerator
 from .bit_parallel import BitParallel
 from .bit_serial import BitSerial
 from .composable import BitComposable
 from .errors import InputError, nearest
+from .gates import SOURCE, number_from_gates, shipped_constants
 from .measured import Measured
 from .memory import Memory
 from .numeric import Number
@@ -60,6 +63,12 @@ class Quantity(BaseModel):
     low: float | None = Field(default=None, allow_inf_nan=False)
     high: float | None = Field(default=None, allow_inf_nan=False)
     band_source: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _value_from_gates(cls, given: Any) -> Any:
+        """Let a number from gates come without its value, which `_read` fills in."""
+        return {"value": 0.0, **given} if isinstance(given, dict) and given.get("source") == SOURCE else given
 
     @property
     def band(self) -> tuple[float, float, float]:
@@ -173,12 +182,34 @@ def _read(path: Path, including: tuple[Path, ...]) -> Profile:
             f"{file.at('family')}: family {profile.family!r} is unknown{nearest(profile.family, FAMILIES)}; known are {', '.join(FAMILIES)}"
         )
     family = FAMILIES[profile.family]
+    profile = _fill_from_gates(file, profile)
     _check_section(file, "numbers", profile.numbers, family)
     if has_memory(family):
         _check_section(file, "memory", profile.memory, Memory)
     elif profile.memory:
         raise InputError(f"{file.at('memory')}: memory: a {profile.family} machine has none; delete the section")
     return profile
+
+
+def _fill_from_gates(file: ProfileFile, profile: Profile) -> Profile:
+    """Return the profile with the numbers that come from gates."""
+    wanted = [key for key, quantity in profile.numbers.items() if quantity.source == SOURCE]
+    if not wanted:
+        return profile
+    numbers = {spec.name: spec.default for spec in fields(FAMILIES[profile.family]) if spec.default is not MISSING}
+    numbers |= {key: quantity.value for key, quantity in profile.numbers.items()}
+    filled = dict(profile.numbers)
+    for key in wanted:
+        at, given = f"{file.at('numbers', key)}: numbers.{key}", filled[key].value
+        try:
+            value = number_from_gates(profile.family, key, numbers, shipped_constants())
+        except (InputError, KeyError) as error:
+            missing = isinstance(error, KeyError)
+            raise InputError(f"{at}: {f'needs numbers.{error.args[0]}, which is missing' if missing else error}") from error
+        if given and "include" not in file.content and not math.isclose(given, value, rel_tol=1e-6):
+            raise InputError(f"{at}: value is {given:g}; gates give {value:g}; delete the value, it is worked out")
+        filled[key] = filled[key].model_copy(update={"value": value})
+    return profile.model_copy(update={"numbers": filled})
 
 
 def _fill(file: ProfileFile, variant: Variant, including: tuple[Path, ...]) -> Profile:

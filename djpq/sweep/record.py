@@ -45,6 +45,7 @@ def describe(task: Task, result: Result, float_accuracy: float, seconds: float) 
         "groups": group_records(network, kept), "proof": {
             "samples": result.proof.samples, "trained_equals_fixed": result.proof.trained_equals_fixed,
             "pruned_difference": result.proof.pruned_difference, "cost_difference": result.proof.cost_difference, "holds": result.proof.holds,
+            "integers": str(result.proof.integers),
         },
         "profile": task.profile_text, "saved_by_channels": result.saved_by_channels, "saved_by_bits": result.saved_by_bits,
     }  # fmt: skip

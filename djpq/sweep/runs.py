@@ -1,4 +1,5 @@
-"""A run is a folder: `config.json`, `status.json`, `log.txt`, `metrics.jsonl`, `model.safetensors`, `spec.json` and at last `result.json`.
+"""A run is a folder: `config.json`, `status.json`, `log.txt`, `metrics.jsonl`, `model.safetensors`, `spec.json`, the finished model
+(`djpq.saving`) and at last `result.json`.
 
 Its name is a hash of all that decides the result, so a finished run is found again and never done twice. Every file is written
 beside itself and renamed, so what exists is whole; one that is damaged all the same is set aside as `….damaged` and made again.
@@ -27,6 +28,7 @@ from hwmodel.profile import machine_of
 from ..budget import Budget
 from ..datasets import Data
 from ..pretraining import Progress, accuracy, pretrain
+from ..saving import save_finished
 from ..train import Result
 from .identity import Task, data_of, digest, task_of
 from .lease import Lease, take
@@ -243,4 +245,6 @@ def _write(place: Path, entry: Entry, result: Result, record: dict[str, Any]) ->
     write_text(place / "spec.json", json.dumps(result.full.compression.to_names(result.full.network), indent=1))
     with whole(place / "model.safetensors") as partial:
         save_file({key: value.contiguous() for key, value in result.model.state_dict().items()}, partial)
+    if result.finished is not None:
+        save_finished(result.finished, place)
     write_text(place / "result.json", json.dumps(record, indent=1))

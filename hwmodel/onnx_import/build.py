@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import operators, windows  # noqa: F401  (their rules register themselves)
-from .grids import QUANTIZERS, Grid, dequantize, grid_of, integer_range
+from .grids import QUANTIZERS, Grid, bits_between, dequantize, grid_of, integer_range
 from .operands import RULES
 from .reading import array, attributes
 
 KEEPS_GRID = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Slice", "Split", "Gather", "Expand", "Relu")
 HOST = ("Resize", "Upsample", "Pad", "Clip")
 WEIGHTED = ("Linear", "Conv", "ConvTranspose", "BatchNormalization", "LayerNormalization", "PRelu")
+INTEGER_TYPES = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 12: "uint32"}  # of TensorProto
 OTHER = (*QUANTIZERS, "DequantizeLinear", "Constant", "Shape", "Size")
 
 
@@ -94,6 +95,7 @@ class _Builder:
         self.values: dict[str, Constant | Tensor] = {}
         self.readers = Counter(name for node in model.graph.node for name in node.input)
         self.readers.update(value.name for value in model.graph.output)
+        self.rounded: dict[str, Step] = {}
         self.quantized = Counter(node.input[0] for node in model.graph.node if node.op_type in QUANTIZERS)
         self.pending = {each.name: each for each in model.graph.initializer}
         self.folder = folder
@@ -133,6 +135,8 @@ class _Builder:
             self.quantize(node, op, a, operands)
         elif op == "DequantizeLinear":
             self.dequantize(node, a, operands)
+        elif op in ("Clip", "Cast") and self.limit(node, op, a, operands):
+            pass
         elif all(each is None or isinstance(each, Constant) for each in operands):
             self.fold(op, a, operands, outputs)  # type: ignore[arg-type]
         else:
@@ -204,6 +208,41 @@ class _Builder:
         source, output = self.alias.get(node.input[0], node.input[0]), node.output[0]
         self.values[output] = torch.empty(shape, device="meta")
         self.steps.append(Step("Quantize", node.name or output, [source], a, [output], grid))
+        if op == "QuantizeLinear":
+            self.rounded[output] = self.steps[-1]
+
+    def limit(self, node: Any, op: str, a: dict[str, Any], operands: list[Any]) -> bool:
+        """Narrow integers between their quantizer and DequantizeLinear: a Clip to fewer values is a narrower width (no type has 5 bits).
+
+        Return whether the node is one of these; a Cast between integer types there changes nothing.
+        """
+        x, (source, output) = operands[0], (node.input[0], node.output[0])
+        step = self.rounded.get(source)
+        stored = isinstance(x, Constant) and x.integer_type is not None and not x.value.is_floating_point()
+        if step is None and not stored:
+            return False
+        if op == "Cast":
+            if a["to"] not in INTEGER_TYPES:
+                return False
+            limits: tuple[int, int] | None = None
+        else:
+            ends = [int(each.value.item()) for each in operands[1:3] if isinstance(each, Constant)]
+            if len(ends) < 2:
+                return False
+            limits = ends[0], ends[1]
+        if isinstance(x, Constant):
+            if limits is None:
+                self.values[output] = replace(x, integer_type=INTEGER_TYPES[a["to"]])
+            else:
+                self.values[output] = replace(x, value=x.value.clamp(*limits), bits=bits_between(*limits))
+            return True
+        assert step is not None
+        assert step.grid is not None
+        if limits is not None:
+            low, high = max(limits[0], step.grid.low), min(limits[1], step.grid.high)
+            step.grid = replace(step.grid, low=low, high=high, bits=min(step.grid.bits, bits_between(low, high)))
+        self.alias[output], self.rounded[output] = self.alias.get(source, source), step
+        return True
 
     def dequantize(self, node: Any, a: dict[str, Any], operands: list[Any]) -> None:
         """Turn stored integers into real values; an activation has been rounded by its quantizer already."""
@@ -212,7 +251,7 @@ class _Builder:
         if isinstance(x, Constant) and not x.value.is_floating_point():
             if not isinstance(scale, Constant) or not (zero is None or isinstance(zero, Constant)):
                 raise InputError("DequantizeLinear with a computed scale is not read; it must be a constant")
-            bits = integer_range(x.integer_type)[0]
+            bits = x.bits if x.bits is not None else integer_range(x.integer_type)[0]
             values = dequantize(x.value, scale.value, None if zero is None else zero.value, a)
             self.values[node.output[0]] = Constant(values, x.name, bits)
         elif isinstance(x, Constant):

@@ -60,6 +60,11 @@ def integer_range(dtype: Any) -> tuple[int, float, float]:
     return (bits, 0, 2**bits - 1) if found[1] else (bits, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+def bits_between(low: float, high: float) -> int:
+    """Return the width that so many integers need: 5 for -15 to 15 and for 0 to 31."""
+    return max(1, int(high - low).bit_length())
+
+
 def grid_of(op: str, a: dict[str, Any], constants: list[Tensor | None], rank: int, dtype: Any) -> Grid:
     """Return the grid of a quantizer node from its constant operands; `dtype` is the integer type of a QuantizeLinear."""
     scale = constants[0]

@@ -90,3 +90,15 @@ def test_papers_soft_count_saturates_at_the_start() -> None:
 def test_information_is_vib_s() -> None:
     gate = ChannelGate(3, log_variance=-2.0)
     assert float(information([gate]).detach()) == pytest.approx(0.5 * 3 * float(torch.log1p(torch.tensor(2.0).exp())), rel=1e-4)
+
+
+def test_the_threshold_moves_what_is_kept_and_not_the_information() -> None:
+    one, low = ChannelGate(4, 0.0), ChannelGate(4, 0.0, threshold=0.1)
+    for gate in (one, low):
+        with torch.no_grad():
+            gate.log_variance.copy_(torch.tensor([-3.0, -0.5, 1.0, 4.0]))  # alpha is e^3, e^0.5, e^-1, e^-4
+    assert one.kept().tolist() == [1, 1, 0, 0]
+    assert low.kept().tolist() == [1, 1, 1, 0]
+    assert information([one]).item() == pytest.approx(information([low]).item(), rel=1e-6)
+    alpha = torch.exp(torch.tensor([3.0, 0.5, -1.0, -4.0]))
+    assert soft_counts([low], 2.0).item() == pytest.approx(torch.sigmoid((alpha - 0.1) / 2.0).sum().item(), rel=1e-5)

@@ -176,7 +176,8 @@ def test_a_range_per_channel_is_as_many_quantizers() -> None:
         own = alone(weight[channel])
         assert torch.equal(own, result[channel])
         (own * upstream[channel]).sum().backward()
-        assert alone.log_range.grad is not None and together.log_range.grad is not None
+        assert alone.log_range.grad is not None
+        assert together.log_range.grad is not None
         assert alone.log_range.grad.item() == pytest.approx(together.log_range.grad[channel].item(), rel=1e-3, abs=1e-5)
 
 
@@ -204,7 +205,8 @@ def test_lsq_scales_the_gradient_of_the_range() -> None:
     for quantizer in (plain, scaled):
         quantizer.start(torch.tensor(1.0))
         quantizer(x).square().sum().backward()
-    assert plain.log_range.grad is not None and scaled.log_range.grad is not None
+    assert plain.log_range.grad is not None
+    assert scaled.log_range.grad is not None
     assert torch.equal(plain(x), scaled(x))
     assert scaled.log_range.grad.item() == pytest.approx(plain.log_range.grad.item() / (1000 * 7) ** 0.5, rel=1e-5)
 

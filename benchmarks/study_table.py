@@ -1,0 +1,132 @@
+"""`python -m benchmarks.study_table NAME …`: the table, CSV and figure of a study from its committed JSON files.
+
+Writes `benchmarks/results/NAME.csv` (method x budget: mean, standard deviation and count over seeds, share of the budget used) and
+`benchmarks/results/NAME.png`; prints the table. Where a method had choices, only the one of best validation accuracy counts.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hwmodel.errors import InputError
+from hwmodel.files import whole, write_text
+
+from .study import RESULTS, best_choice, read_study, run_of
+
+STUDIES = Path(__file__).parent / "studies"
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#a6428f",
+    "#8a6d00",
+    "#3a9bd9",
+    "#5b5b66",
+    "#c2185b",
+    "#20808d",
+    "#b58900",
+    "#6c71c4",
+    "#dc322f",
+)
+
+
+def runs(name: str) -> pd.DataFrame:
+    """Return one row for each finished run that counts; refused ones have no accuracy."""
+    study, found = read_study(STUDIES / f"{name}.yaml"), []
+    for candidate in study.methods:
+        for budget in study.budgets:
+            choice = best_choice(study, name, candidate, budget)
+            for seed in study.seeds if choice is not None else []:
+                path = run_of(study, name, candidate, choice or {}, budget, seed).path
+                if not path.is_file():
+                    continue
+                record = json.loads(path.read_text(encoding="utf-8"))
+                (limit, value), *_ = budget.items()
+                used = record.get("share", {}).get(limit, np.nan) / (float(value.rstrip("%")) / 100)
+                found.append(
+                    {
+                        "method": candidate, "budget": f"{limit} {value}", "limit": float(value.rstrip("%")), "choice": json.dumps(choice),
+                        "seed": seed, "accuracy": 100 * record.get("test_accuracy", np.nan), "used": used,
+                        "validation": 100 * record.get("validation_accuracy", np.nan),
+                        "float": 100 * record.get("float_test_accuracy", np.nan), "refused": record.get("refused", ""),
+                    }
+                )  # fmt: skip
+    if not found:
+        raise InputError(f"no finished run of {name} in {RESULTS / name}")
+    return pd.DataFrame(found)
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each method and budget."""
+    order = {method: i for i, method in enumerate(dict.fromkeys(frame.method))}
+    grouped = frame.groupby(["method", "budget", "limit", "choice"], sort=False)
+    table = grouped.agg(
+        mean=("accuracy", "mean"), sd=("accuracy", "std"), seeds=("accuracy", "count"), float=("float", "mean"),
+        least_used=("used", "min"), most_used=("used", "max"), refused=("refused", "first"),
+    ).reset_index()  # fmt: skip
+    return table.sort_values(["limit", "method"], key=lambda c: c.map(order) if c.name == "method" else -c, ignore_index=True)
+
+
+def printed(table: pd.DataFrame) -> str:
+    """Return methods x budgets in Markdown: mean and standard deviation of test accuracy in per cent (seeds)."""
+    cells = table.assign(
+        cell=[
+            "refused" if not row.seeds else f"{row.mean_:.2f}" + (f" ± {row.sd:.2f}" if row.seeds > 1 else "") + f" ({row.seeds})"
+            for row in table.rename(columns={"mean": "mean_"}).itertuples()
+        ]
+    )
+    pivot = cells.pivot_table(index="method", columns="budget", values="cell", aggfunc="first", sort=False).fillna("")
+    columns = [budget for budget in dict.fromkeys(table.budget) if budget in pivot]
+    lines = [
+        ["method", *columns],
+        ["---"] * (len(columns) + 1),
+        *([method, *row] for method, row in zip(pivot.index, pivot[columns].values)),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Write accuracy against the budget, one line a method, bars of one standard deviation."""
+    figure = Figure(figsize=(7.5, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for i, (method, rows) in enumerate(table[table.seeds > 0].groupby("method", sort=False)):
+        axes.errorbar(
+            rows.limit, rows["mean"], yerr=rows.sd.fillna(0), label=str(method), color=COLOURS[i % len(COLOURS)], capsize=2,
+            linewidth=2.4 if method == "djpq" else 1.1, marker="o", markersize=5 if method == "djpq" else 3.5, zorder=3 if method == "djpq" else 2,
+        )  # fmt: skip
+    axes.axhline(table.float.mean(), color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
+    axes.annotate("float", (table.limit.max(), table.float.mean()), textcoords="offset points", xytext=(0, 4), ha="right", fontsize=8)
+    axes.set_xscale("log")
+    ticks = sorted(set(table.limit))
+    axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks], minor=False)
+    axes.minorticks_off()
+    axes.set_xlabel(f"budget, % of the 32-bit network ({', '.join(sorted({b.split()[0] for b in table.budget}))})")
+    axes.set_ylabel("test accuracy, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e8eb", linewidth=0.7)
+    axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    with whole(path) as partial:
+        Path(partial).write_bytes(picture.getvalue())
+
+
+def main() -> None:
+    """Write and print the tables of the studies named."""
+    for name in sys.argv[1:]:
+        table = summary(runs(name))
+        write_text(RESULTS / f"{name}.csv", table.round(4).to_csv(index=False))
+        draw(table, RESULTS / f"{name}.png")
+        print(printed(table))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
