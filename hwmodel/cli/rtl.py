@@ -150,11 +150,9 @@ def run_array(
             f"{report.filters} x {report.windows} elements of {report.lanes} lanes, {report.area_nand2:.0f} NAND2: "
             f"{report.mismatches} wrong outputs; {report.cycles} cycles, model {report.model_cycles}"
         )
-        for kind in ("uniform", "frequencies"):
+        for kind, how in (("uniform", "uniform"), ("frequencies", "as frequent as in the layer"), ("full", "as frequent, passes full")):
             errors = ", ".join(f"{part} {row[f'{part}_error_percent_{kind}']:+.1f} %" for part in ("array", "sequencer"))
-            print(
-                f"energy by a profile calibrated on random integers ({'uniform' if kind == 'uniform' else 'as frequent as in the layer'}): {errors}"
-            )
+            print(f"energy by a profile calibrated on random integers ({how}): {errors}")
     if not report.holds:
         raise typer.Exit(1)
 
