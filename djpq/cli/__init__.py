@@ -7,16 +7,20 @@ import typer
 
 from hwmodel.console import run
 
-from . import finished, fronts, sweeping, training
+from . import climbing, finished, fronts, repricing, sweeping, training
 
 app = typer.Typer(
     help="Compress networks to a budget on a machine, by differentiable joint pruning and quantization.", pretty_exceptions_enable=False
 )
 app.command("train")(training.train)
+app.command("ladder")(climbing.ladder)
 app.command("sweep")(sweeping.sweep)
 app.command("compact")(sweeping.pack)
 app.command("front")(fronts.front)
 app.command("report")(fronts.report)
+app.command("reprice")(repricing.reprice)
+app.command("sensitivity")(repricing.sensitive)
+app.command("events")(repricing.events)
 app.command("verify")(finished.verify)
 app.command("describe")(finished.describe)
 app.command("export")(finished.export)

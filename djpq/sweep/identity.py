@@ -55,10 +55,14 @@ def code_version() -> str:
 
 def profile_of(entry: Entry) -> tuple[Profile, str]:
     """Return the profile of an entry's machine and its text: the file's own, or written out where it includes or varies another."""
-    own = read_profile(entry.accelerator)
-    profile = with_numbers(own, entry.numbers)
-    text = profile_path(entry.accelerator).read_text(encoding="utf-8")
-    return profile, text if profile is own and "include:" not in text else profile_yaml(profile)
+    profile = with_numbers(read_profile(entry.accelerator), entry.numbers)
+    return profile, profile_yaml(profile) if entry.numbers else text_of(entry.accelerator)
+
+
+def text_of(accelerator: str) -> str:
+    """Return a profile's text: its file's own, or written out where it includes another."""
+    text = profile_path(accelerator).read_text(encoding="utf-8")
+    return profile_yaml(read_profile(accelerator)) if "include:" in text else text
 
 
 def task_maker() -> Callable[[Entry], Task]:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shlex
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from hwmodel.efficiency import area_mm2
 from hwmodel.network import Network
+from hwmodel.profile import machine_of
 from hwmodel.report import table
 
 from ..train import Result
@@ -31,10 +33,11 @@ def describe(task: Task, result: Result, float_accuracy: float, seconds: float) 
         layer["activation_bits"] = layer["output_bits"]
     kept = result.full.compression.kept_channels.tolist()
     area = sum(area_mm2(cost.accelerator).values())
+    learned = numbers_between(machine_of(task.profile), cost.accelerator)  # by co-design
+    numbers = {**entry.numbers, **learned}
     return {
         "method": entry.method, "network": entry.network, "width": entry.width, "data": entry.data,
-        "accelerator": task.profile.name if entry.numbers else entry.accelerator, "profile_name": entry.accelerator,
-        "numbers": entry.numbers, "area_mm2": area if area == area else None,
+        "accelerator": cost.accelerator.name if numbers else entry.accelerator, "profile_name": entry.accelerator, "numbers": numbers, "area_mm2": area if area == area else None,
         "budget": entry.budget, "seed": entry.seed, "float_accuracy": float_accuracy, "test_accuracy": result.test_accuracy,
         "validation_accuracy": result.validation_accuracy, **cost.totals(),
         "bops_percent": 100 * float(cost.bops / result.baseline.bops), "epochs": entry.settings.epochs, "seconds": seconds,
@@ -49,6 +52,13 @@ def describe(task: Task, result: Result, float_accuracy: float, seconds: float) 
         },
         "profile": task.profile_text, "saved_by_channels": result.saved_by_channels, "saved_by_bits": result.saved_by_bits,
     }  # fmt: skip
+
+
+def numbers_between(given: Any, used: Any) -> dict[str, float]:
+    """Return the numbers of a machine that differ from those it was given as, its memory's too, areas left out: they follow."""
+    pairs = [(given, used), *([(given.memory, used.memory)] if hasattr(used, "memory") else [])]
+    names = [(a, b, spec.name) for a, b in pairs for spec in fields(b) if "unit" in spec.metadata and spec.metadata["unit"] != "mm2"]
+    return {name: float(getattr(b, name)) for a, b, name in names if float(getattr(a, name)) != float(getattr(b, name))}
 
 
 def command_of(entry: Entry) -> str:

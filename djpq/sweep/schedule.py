@@ -16,10 +16,10 @@ from hwmodel.files import write_text
 
 from ..catalogue import finished_names
 from .crew import Answer, Crew, LocalCrew, WorkerDied
-from .identity import data_of, task_maker
+from .identity import data_of, task_maker, text_of
 from .lease import take
 from .plan import Entry
-from .runs import CHECKPOINT, Outcome, carry_out, float_model, float_path, intact
+from .runs import CHECKPOINT, Outcome, carry_out, float_model, float_path, intact, set_aside
 from .status import read_status
 
 Report = Callable[[str, str], None]
@@ -84,6 +84,7 @@ def sweep(
         finally:
             if close or schedule.running:
                 crew.close()
+    schedule.note_edits()
     schedule.summary.left = [job.key for job in schedule.unfinished() if job.is_run]
     return schedule.summary
 
@@ -119,6 +120,7 @@ class _Schedule:
         self.waiting: deque[_Job] = deque()
         self.running: dict[str, _Job] = {}
         self.missing: set[str] = set()  # jobs that others may need and that are not done
+        self.profiles: dict[str, str] = {}  # texts at the start, by accelerator
 
     def plan(self, entries: Iterable[Entry]) -> None:
         """Queue what has to be done."""
@@ -127,12 +129,17 @@ class _Schedule:
         runs: dict[str, _Job] = {}
         for entry in entries:
             task = make(entry)
+            if not entry.numbers:
+                self.profiles.setdefault(entry.accelerator, task.profile_text)
             if task.name in runs:
                 continue
             if task.name in ready:
                 self.summary.skipped.append(task.name)
                 self.report("skipped", task.name)
                 continue
+            if (self.folder / task.name / "result.json").exists():
+                set_aside(self.folder / task.name / "result.json")
+                self.summary.notes.append(f"{task.name}: its result.json was damaged, kept as result.json.damaged, and the run done again")
             status = read_status(self.folder / task.name)
             if status is not None and status.state == "refused":
                 self._end("refused", task.name, status.reason)
@@ -146,6 +153,16 @@ class _Schedule:
         training = [job for path, job in floats.items() if not intact(path)]
         self.waiting.extend([*training, *runs.values()])
         self.missing = {job.key for job in self.waiting}
+
+    def note_edits(self) -> None:
+        """Note which profiles are no longer what the runs were made with."""
+        for accelerator, text in self.profiles.items():
+            try:
+                edited = text_of(accelerator) != text
+            except (InputError, OSError):
+                edited = True
+            if edited:
+                self.summary.notes.append(f"{accelerator} was edited meanwhile; all runs of this sweep used it as it was at the start")
 
     def unfinished(self) -> list[_Job]:
         return [*self.running.values(), *self.waiting]

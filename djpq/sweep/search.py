@@ -99,4 +99,5 @@ def _add(total: Summary, part: Summary) -> None:
     total.refused |= part.refused
     total.failed |= part.failed
     total.left += part.left
+    total.notes += [note for note in part.notes if note not in total.notes]
     total.interrupted |= part.interrupted

@@ -77,3 +77,17 @@ def test_help_names_every_command() -> None:
     text = call("--help").stdout
     for command in ("train", "sweep", "front", "report", "plan"):
         assert command in text
+
+
+def test_ladder_writes_a_run_for_each_rung(tmp_path: Path) -> None:
+    words = ["ladder", "lenet5", "--rungs", "3%,2%", "--width", "0.25", "--epochs", "8", "--pretrain-epochs", "2", "--out", str(tmp_path)]
+    done = call(*words, "--settings", '{"gate_lr": 0.4}')
+    assert done.returncode == 0, done.stderr
+    assert "2%" in done.stdout
+    assert len(list(tmp_path.glob("*/result.json"))) == 2
+
+
+def test_rungs_in_the_wrong_order_are_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    status, message = mistake(["ladder", "lenet5", "--rungs", "2%,3%"], capsys, monkeypatch)
+    assert (status, message.count("\n")) == (2, 1)
+    assert "loose to tight" in message
