@@ -37,11 +37,10 @@ def integer_convolution(x: Tensor, weight: Tensor, a: Attributes) -> Tensor:
 
 def maximum(x: Tensor, a: Attributes) -> Tensor:
     """Return a max-pool; torch has none in one dimension for integers."""
-    sizes = [a["kernel"], a["stride"], a["padding"], a["dilation"]]
-    if len(a["kernel"]) == 1:
-        one = [[fill, *size] for fill, size in zip((1, 1, 0, 1), sizes, strict=True)]
-        return F.max_pool2d(x.unsqueeze(-2), *one, a["ceil_mode"]).squeeze(-2)
-    return MAXIMA[len(a["kernel"])](x, *sizes, a["ceil_mode"])  # type: ignore[operator,no-any-return]
+    kernel, stride, padding, dilation, ceil = a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil_mode"]
+    if len(kernel) == 1:
+        return F.max_pool2d(x.unsqueeze(-2), [1, *kernel], [1, *stride], [0, *padding], [1, *dilation], ceil).squeeze(-2)
+    return MAXIMA[len(kernel)](x, kernel, stride, padding, dilation, ceil)  # type: ignore[operator,no-any-return]
 
 
 def integer_round(wide: Tensor, a: Attributes) -> Tensor:
