@@ -6,7 +6,7 @@ pruned model, traced again, costs exactly what training promised; and the pruned
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import Compression
 from hwmodel.cost import Cost, simulate
+from hwmodel.errors import InputError
 from hwmodel.network import Network
 from hwmodel.trace import trace
 
@@ -145,11 +146,19 @@ def finalize(compressible: CompressibleModel, machine: Accelerator, *samples: Te
         raise ProofError("the pruned model has other layers than the network that was priced")
     cost, said = simulate(network, final, machine), simulate(columns, promised, machine)
     off = max(abs(a - b) for a, b in zip(cost.totals().values(), said.totals().values(), strict=True))
+    first = Proof(len(samples[0]), same, difference, TOLERANCE, off)
+    if not first.holds:
+        raise ProofError(str(first))
     grids = pruned_grids(compressible)
+    for name, grid in grids.items():
+        try:
+            grid.integers(pruned.get_parameter(name))
+        except InputError as error:
+            raise ProofError(f"{name}: {error}") from None
     few = tuple(sample[: max(1, int(INTEGER_MACS / max(1.0, float(cost.macs))))] for sample in samples)
     pruned, moved = away_from_ties(pruned, grids, few)
     integers, shown = integers_of(pruned, grids, few)
-    proof = Proof(len(samples[0]), same, difference, TOLERANCE, off, shown, moved)
+    proof = replace(first, integers=shown, moved=moved)
     if not proof.holds:
         raise ProofError(str(proof))
     trained = {name: value.detach().clone() for name, value in compressible.state_dict().items()}
