@@ -1,4 +1,5 @@
-"""What gates say: `python -m benchmarks.rtl` measures (about ten minutes), `python -m benchmarks.rtl page` writes the page alone.
+"""What gates say: `python -m benchmarks.rtl` measures (about ten minutes), `python -m benchmarks.rtl page` writes the page alone,
+`python -m benchmarks.rtl library FILE.lib` compares ratios with those on real cells.
 
 Measures requantizers, codebooks, units at precisions from 1 x 1 to 8 x 8 bits, a real layer on the array of each family, and this processor. The sweep that
 constants are fitted to is `hwmodel rtl characterize --out benchmarks/results/rtl_units.csv --constants accelerators/rtl_constants.json`.
@@ -91,6 +92,27 @@ def processor() -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def libraries(liberty: Path) -> Iterator[dict[str, Any]]:
+    """Return costs over those of the 8 x 8 multiply-accumulate, on the neutral library and on the cells of a Liberty file."""
+    units = [dot_unit("bit_parallel", 1, 8, 8), *(dot_unit(name, lanes, 4, 4) for name, lanes in SHOWN.items())]
+    measured = {name: [] for name in ("neutral", "other")}
+    for name, library in (("neutral", load_library()), ("other", load_library(liberty))):
+        for unit in units:
+            measured[name].append(measure_unit(unit, synthesize(unit.top, unit.verilog(), library), cases=CASES))
+        for kind in ("shift", "multiply16", "float"):
+            requantizer = RequantizerUnit(kind)
+            measured[name].append(measure_requantizer(requantizer, synthesize(requantizer.top, requantizer.verilog(), library)))
+    for neutral, other in zip(measured["neutral"], measured["other"], strict=True):
+        row = {"unit": neutral.unit, "lanes": neutral.lanes, "bits": neutral.activation_bits, "library": liberty.stem}
+        for cost in ("area_nand2", "energy_pj_per_cycle", "glitch_energy_pj_per_cycle"):
+            base = (getattr(measured[name][0], cost) for name in ("neutral", "other"))
+            row |= {
+                f"{cost}_{name}": getattr(each, cost) / over
+                for name, each, over in zip(("neutral", "other"), (neutral, other), base, strict=True)
+            }
+        yield row
+
+
 def measure() -> None:
     """Write the tables."""
     for name, rows in (("cpu", processor), ("requantizers", requantizers), ("precisions", precisions), ("arrays", arrays)):
@@ -99,6 +121,8 @@ def measure() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["page"]:
+    if sys.argv[1:2] == ["library"]:
+        write_text(RESULTS / "rtl_library.csv", pd.DataFrame(libraries(Path(sys.argv[2]))).to_csv(index=False, float_format="%.6g"))
+    elif sys.argv[1:] != ["page"]:
         measure()
     write_page()

@@ -130,6 +130,25 @@ def codebooks(rows: pd.DataFrame) -> str:
     )
 
 
+def library_table(rows: pd.DataFrame) -> str:
+    """Return ratios on the neutral library beside those on real cells."""
+    costs = ("area_nand2", "energy_pj_per_cycle", "glitch_energy_pj_per_cycle")
+
+    def cells(row: Any, cost: str) -> tuple[str, str]:
+        return (
+            f"{row[f'{cost}_neutral']:.3g} / {row[f'{cost}_other']:.3g}",
+            f"{100 * (row[f'{cost}_neutral'] / row[f'{cost}_other'] - 1):+.0f} %",
+        )
+
+    return table(
+        ("unit", "lanes", "bits", "area, neutral / real", "", "energy, no glitches", "", "energy, all glitches", ""),
+        (
+            (row["unit"], row["lanes"], row["bits"], *(cell for cost in costs for cell in cells(row, cost)))
+            for _, row in rows.iterrows()
+        ),
+    )  # fmt: skip
+
+
 def array_table(rows: pd.DataFrame) -> str:
     """Return a real layer on every array."""
     return table(
@@ -229,6 +248,10 @@ def page() -> str:
         "here gives both. A shift whose amount is fixed at design time is smaller still, a figure that is easy to over-claim.",
         f"Codebook look-ups, NAND2 gates of the multiplexers alone (the table's registers stand outside): {codebooks(read('requantizers'))}; "
         f"a multiply-accumulate of 8 x 8 bits in 16 lanes takes {mac['area_nand2'] / mac['lanes']:.0f}.",
+        "## Neutral cells and real ones",
+        "Over the 8 x 8 multiply-accumulate of one lane; the real cells are OSU's 180 nm ones from Debian's `qflow-tech-osu018`, which is not shipped here "
+        "(`python -m benchmarks.rtl library osu018_stdcells.lib`). Ratios that differ by less than that are not to be read from the neutral library:",
+        library_table(read("library")),
         "## A real layer on small arrays",
         "The second convolution of `lenet5` (width 0.25), pruned and quantized on digits (`benchmarks/rtl_layer.py`), 64 test images, on 4 x 4 elements (4 x 1 where a family has no windows) with "
         "their sequencer, one netlist each. Outputs are compared with integer arithmetic, cycles with the family's formula. Energy: what a profile says that was calibrated on random integers, "

@@ -3,6 +3,7 @@
 from .attach import attach
 from .budget import AugmentedLagrangian, Budget, FixedPenalty
 from .catalogue import load_runs
+from .codesign import Pair, codesign
 from .compressible import CompressibleModel
 from .datasets import Data, load_data
 from .export import export_onnx, pack_weights
@@ -15,7 +16,7 @@ from .settings import POWERS_OF_TWO, Settings
 from .train import Result, compress
 
 __all__ = [
-    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Proof", "Result",
-    "Settings", "accuracy", "attach", "compress", "export_onnx", "finalize", "ladder", "load_data", "load_finished", "load_runs",
+    "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Pair", "Proof", "Result",
+    "Settings", "accuracy", "attach", "codesign", "compress", "export_onnx", "finalize", "ladder", "load_data", "load_finished", "load_runs",
     "pack_weights", "pretrain", "save_finished",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ while widths and channels are; then they are snapped to whole numbers within the
 machine at exact costs, and fine-tuned. The budget in percent is that of the 32-bit network on the machine given, so it is the
 same for every machine that is compared.
 
-Known limits: access energies and the clock stay those of the machine given, whatever the sizes; a budget must be within reach there.
+Known limit: access energies and the clock stay those of the machine given, whatever the sizes.
 """
 
 import copy
@@ -27,7 +27,7 @@ from hwmodel.errors import InputError, nearest
 from hwmodel.numeric import Number, float64
 from hwmodel.variant import BUFFERS, variant_name
 
-from .budget import Budget, costs_of
+from .budget import AugmentedLagrangian, Budget, costs_of
 from .compressible import CompressibleModel
 from .datasets import Data
 from .finalize import finalize
@@ -137,6 +137,24 @@ class CoObjective:
         return with_free(self.base, numbers, variant_name(self.base.name, numbers)), numbers
 
 
+def objective_of(
+    compressible: CompressibleModel, machine: Accelerator, free: Mapping[str, tuple[float, float]], budget: Budget, settings: Settings, steps: int
+) -> Objective:  # fmt: skip
+    """Return the objective of the network; a budget is within reach if it is on the machine given or on the one of smallest sides."""
+    try:
+        return Objective(compressible, machine, budget, settings, steps)
+    except InputError:
+        sides = {name: low for name, (low, _) in free.items() if name in SIDES}
+        objective = Objective(compressible, with_free(machine, sides), budget, settings, steps)
+    with torch.no_grad():
+        start = simulate(compressible.network, compressible.compression(), machine)
+    objective.penalty = AugmentedLagrangian(
+        objective.limits, start, rho=settings.rho, multiplier_rate=settings.multiplier_rate, ramp=settings.ramp
+    )
+    objective.machine = machine
+    return objective
+
+
 def codesign(
     model: nn.Module,
     data: Data,
@@ -153,7 +171,8 @@ def codesign(
 
     `free` names the numbers that are learned with their ranges; by default the array's sides and the buffers, 8 times either way.
 
-    **Errors**: InputError for a machine without areas, an unknown number, or a budget out of reach on the machine given.
+    **Errors**: InputError for a machine without areas, an unknown number, or a budget out of reach on the machine
+    given and on that of the smallest sides.
     """
     settings, began = settings or Settings(), time.perf_counter()
     area_limit = area_limit_mm2 or sum(area_mm2(machine).values())
@@ -167,8 +186,9 @@ def codesign(
     order_gates(compressible, data, settings)
     absolute = Budget.from_mapping(dict(budget.resolve(compressible.network, machine)))
     joint, batches = settings.joint_epochs(), data.steps(settings.batch_size)
-    objective = Objective(compressible, machine, absolute, settings, joint * batches)
-    both = CoObjective(objective, machine, free or known, area_limit, rate)
+    chosen = dict(free or known)
+    objective = objective_of(compressible, machine, chosen, absolute, settings, joint * batches)
+    both = CoObjective(objective, machine, chosen, area_limit, rate)
     teacher, history = copy.deepcopy(model).eval(), list[dict[str, float]]()
     generator = torch.Generator().manual_seed(settings.seed)
 

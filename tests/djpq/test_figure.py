@@ -89,3 +89,11 @@ def test_a_failed_write_leaves_the_earlier_figure(tmp_path, monkeypatch):
         plot_front(frame(costs=(1, 3)), tmp_path / "front")
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".front*"))
+
+
+def test_three_axes_have_two_panels_and_two_costs_one(tmp_path):
+    texts = svg_texts(plot_front(frame(), tmp_path / "three", "accuracy", "bops", "energy_pj")[1])
+    assert {"BOPs, % of the 32-bit network", "Energy", "Test accuracy, %"} <= set(texts)
+    texts = svg_texts(plot_front(frame(), tmp_path / "two", "bops", "energy_pj")[1])
+    assert "Energy" in texts
+    assert "Test accuracy, %" not in texts

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djpq.catalogue import UnreadableRun, load_runs
-from djpq.pareto import front, hypervolume, non_dominated, short_names
+from djpq.pareto import front, hypervolume, hypervolumes, non_dominated, short_names
 from djpq.rows import budget_text
 from hwmodel.errors import InputError
 
@@ -169,3 +169,50 @@ def test_front_without_any_known_cost_is_empty_and_a_wrong_cost_is_named(finish)
     for axes in (("test_accuracy",), ("bops", "bops"), ("accuracy", "bops", "energy", "cycles")):
         with pytest.raises(InputError, match="two or three different axes"):
             front(frame, *axes)
+
+
+def scattered(finish, points):
+    """One run a point (accuracy, energy, cycles) of one method."""
+    for i, (accuracy, energy, cycles) in enumerate(points):
+        folder = finish(
+            f"r{i}", method="m", network="n", data="d", accelerator="a", budget={"energy_pj": i}, test_accuracy=accuracy / 10,
+            energy_pj=10.0**energy, cycles=10.0**cycles, float_accuracy=1,
+        )  # fmt: skip
+    return load_runs(folder)
+
+
+def test_three_axes_keep_what_two_would_throw_away(finish):
+    frame = scattered(finish, [(9, 1, 3), (9, 2, 2), (9, 3, 1), (9, 3, 3), (5, 1, 3)])
+    two, three = front(frame, "accuracy", "energy"), front(frame, "accuracy", "energy", "cycles")
+    assert two.set_index("budget")["on_front"].tolist() == [True, False, False, False, False]
+    assert three.set_index("budget").loc[[f"energy_pj {i}" for i in range(5)], "on_front"].tolist() == [True, True, True, False, False]
+    costs_alone = front(frame, "energy", "cycles").set_index("budget")["on_front"]
+    assert costs_alone[[f"energy_pj {i}" for i in range(5)]].tolist() == [True, True, True, False, True]
+
+
+def test_the_knee_bends_most(finish):
+    frame = scattered(finish, [(5, 0, 1), (9, 1, 1), (9.2, 5, 1), (9.3, 9, 1)])
+    rows = front(frame, "accuracy", "energy")
+    assert rows[rows["knee"]]["energy_pj_median"].tolist() == [10.0]
+    assert not front(frame[:2], "accuracy", "energy")["knee"].any()  # two points have none
+
+
+def test_hypervolumes_are_of_logarithms_against_the_stated_point(finish):
+    frame = scattered(finish, [(5, 1, 0), (9, 2, 0)])
+    rows = front(frame, "accuracy", "energy")
+    (found,) = hypervolumes(rows, ["accuracy", "energy"], reference={"test_accuracy": 0.1, "energy_pj": 1e3}).to_dict("records")
+    assert found["hypervolume"] == pytest.approx(1 * (0.5 - 0.1) + 1 * (0.9 - 0.1))
+    (own,) = hypervolumes(rows, ["accuracy", "energy"]).to_dict("records")
+    assert (own["reference_test_accuracy"], own["reference_energy_pj"]) == (pytest.approx(0.49), pytest.approx(110))
+    assert own["hypervolume"] > 0
+    with pytest.raises(InputError, match="must give test_accuracy, energy_pj"):
+        hypervolumes(rows, ["accuracy", "energy"], reference={"energy_pj": 1})
+
+
+def test_runs_of_other_settings_are_no_seeds_of_each_other(finish):
+    for gamma in (0, 1):
+        folder = finish(
+            f"g{gamma}", method="m", bops=1, test_accuracy=0.5 + gamma / 10, entry={"settings": {"gamma": gamma, "seed": gamma}}
+        )
+    rows = front(load_runs(folder), "bops")
+    assert rows[["settings", "runs"]].to_numpy().tolist() == [["gamma 0", 1], ["gamma 1", 1]]

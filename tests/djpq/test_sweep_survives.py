@@ -64,8 +64,12 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
-    entries = Plan.model_validate(PLAN | {"seeds": [0]}).entries()
+REAL = {"methods": ["djpq"], "settings": {"epochs": 8, "gate_lr": 0.2, "bits_lr": 0.3}}
+
+
+@pytest.mark.parametrize("more", [{}, pytest.param(REAL, marks=pytest.mark.slow)], ids=["idle", "djpq"])
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path, more: dict[str, object]) -> None:
+    entries = Plan.model_validate(PLAN | {"seeds": [0]} | more).entries()
     assert len(sweep(tmp_path / "calm", entries, workers=2).done) == len(entries)
     killed: list[int] = []
 
