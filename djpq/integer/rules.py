@@ -437,7 +437,12 @@ def split(s: Lowering, node: Node) -> Any:
 
 @rule("getitem")
 def item(s: Lowering, node: Node) -> Any:
-    return s.value(node.args[0])[node.args[1]]
+    source, place = node.args
+    assert isinstance(source, Node)
+    parts = s.value(source)
+    if parts is None:
+        raise InputError(f"operator {operator_name(source)} ({source.name}) has no integer form")
+    return parts[place]
 
 
 @rule("expand")
