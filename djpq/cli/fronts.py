@@ -77,14 +77,10 @@ def shown(axis: str, value: float) -> str:
 
 def print_front(rows: pd.DataFrame, axes: Sequence[str]) -> None:
     """Print the medians, the quartiles of the first axis, and what is on a front."""
-    table = Table(title="median over seeds; * on the front among all methods, o knee of its method's", title_justify="left")
     several, count = rows["settings"].nunique() > 1, len(rows)
     if count > MOST_ROWS:
         rows = rows[rows["on_front"]].head(MOST_ROWS)
     table = Table(title="median over seeds; * on the front among all methods, o knee of its method's", title_justify="left")
-    several, hidden = rows["settings"].nunique() > 1, 0
-    if len(rows) > MOST_ROWS:
-        hidden, rows = len(rows) - int(rows["on_front"].sum()), rows[rows["on_front"]]
     for name in (
         "network",
         "data",

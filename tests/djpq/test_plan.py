@@ -1,12 +1,14 @@
 """What a plan asks for: axes, machines with numbers of their own under an area limit, overrides, Sobol, lists, ladders, Optuna."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,3 +170,9 @@ def test_show_prints_runs_defaults_and_time(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     for text in ("3 runs", "multiplier_rate: 0.1", "kind: grid", "of work", "ms a step"):
         assert text in shown.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md"])
+def test_the_documented_plan_is_one(page: str) -> None:
+    (text,) = re.findall(r"```yaml\n(networks:.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(validated(Plan, yaml.safe_load(text), page).entries()) > 10
