@@ -133,6 +133,7 @@ def test_mistakes_are_one_line(more: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_ladder_is_one_training_and_a_run_for_each_budget(tmp_path: Path) -> None:
     more = {"methods": ["djpq"], "settings": {"epochs": 4, "gate_lr": 0.6, "bits_lr": 1.0}, "seeds": [0, 1]}
     entries = plan(**more, generator={"kind": "ladder", "limit": "bops", "high": 8, "low": 2, "steps": 3}).entries()
@@ -147,6 +148,7 @@ def test_a_ladder_is_one_training_and_a_run_for_each_budget(tmp_path: Path) -> N
     assert sorted(sweep(tmp_path / "runs", entries, workers=1).skipped) == sorted(summary.done)
 
 
+@pytest.mark.slow
 def test_optuna_asks_again_what_it_asked_before_an_interruption(tmp_path: Path) -> None:
     axes = {"numbers.rows": {"low": 4, "high": 64, "log": True, "integer": True}, "budget.bops": {"low": 2, "high": 9, "percent": True}}
     made = plan(axes=axes, area_mm2=2.0, generator={"kind": "optuna", "trials": 12, "batch": 4, "seed": 1})
