@@ -26,8 +26,8 @@ from torch import nn
 
 import djpq
 import hwmodel
+from djpq.sweep.identity import code_version
 from djpq.sweep.plan import Pretraining, load_method, validated
-from djpq.sweep.runs import code_version
 from hwmodel.errors import InputError
 from hwmodel.files import whole, write_text
 

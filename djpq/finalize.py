@@ -6,7 +6,7 @@ pruned model, traced again, costs exactly what training promised; and the pruned
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,14 +15,16 @@ from torch.fx import GraphModule
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import Compression
 from hwmodel.cost import Cost, simulate
+from hwmodel.errors import InputError
 from hwmodel.network import Network
 from hwmodel.trace import trace
 
 from .compressible import TENSOR, WEIGHT, CompressibleModel
 from .gate import ChannelScale, GateSite
-from .integer import IntegerModel, IntegerProof, integers_of
+from .integer import IntegerModel, IntegerProof, integers_of, stored_values
 from .prune import pruned_grids, pruned_model
 from .quantizer import FixedQuantizer, Quantizer
+from .ties import separate_ties
 from .weights import WeightGrid
 
 TOLERANCE = 1e-9  # of the largest output, float64
@@ -35,7 +37,10 @@ class ProofError(RuntimeError):
 
 @dataclass(frozen=True)
 class Proof:
-    """What was checked on the batch given; `integers` is a reason instead where the network has no integer form."""
+    """What was checked on the batch given; `integers` is a reason instead where the network has no integer form.
+
+    `moved` is the largest move of a bias away from a tie, in accumulator steps; no stored value changed by it.
+    """
 
     samples: int
     trained_equals_fixed: bool
@@ -43,6 +48,7 @@ class Proof:
     tolerance: float
     cost_difference: float
     integers: IntegerProof | str = "not checked"
+    moved: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -55,6 +61,7 @@ class Proof:
         return (
             f"proof {verdict} on {self.samples} samples: trained = fixed bit for bit: {self.trained_equals_fixed}; fixed = pruned to "
             f"{self.pruned_difference:.1e} (allowed {self.tolerance:.0e}); cost promised - cost traced: {self.cost_difference:g}; "
+            f"biases moved away from ties by at most {self.moved:.2g} accumulator steps, no stored value changed; "
             f"{'no integers: ' if isinstance(self.integers, str) else ''}{self.integers}"
         )
 
@@ -139,15 +146,36 @@ def finalize(compressible: CompressibleModel, machine: Accelerator, *samples: Te
         raise ProofError("the pruned model has other layers than the network that was priced")
     cost, said = simulate(network, final, machine), simulate(columns, promised, machine)
     off = max(abs(a - b) for a, b in zip(cost.totals().values(), said.totals().values(), strict=True))
+    first = Proof(len(samples[0]), same, difference, TOLERANCE, off)
+    if not first.holds:
+        raise ProofError(str(first))
     grids = pruned_grids(compressible)
-    few = max(1, int(INTEGER_MACS / max(1.0, float(cost.macs))))
-    integers, shown = integers_of(pruned, grids, tuple(sample[:few] for sample in samples))
-    proof = Proof(len(samples[0]), same, difference, TOLERANCE, off, shown)
+    for name, grid in grids.items():
+        try:
+            grid.integers(pruned.get_parameter(name))
+        except InputError as error:
+            raise ProofError(f"{name}: {error}") from None
+    few = tuple(sample[: max(1, int(INTEGER_MACS / max(1.0, float(cost.macs))))] for sample in samples)
+    pruned, moved = away_from_ties(pruned, grids, few)
+    integers, shown = integers_of(pruned, grids, few)
+    proof = replace(first, integers=shown, moved=moved)
     if not proof.holds:
         raise ProofError(str(proof))
     trained = {name: value.detach().clone() for name, value in compressible.state_dict().items()}
     told = {name: {"bits": int(q.bits()), "signed": q.signed, "learn_power": q.learn_power} for name, q in compressible.named_quantizers()}
     return Finished(pruned, network, final, cost, proof, promised, grids, integers, trained, told)
+
+
+@torch.no_grad()
+def away_from_ties(pruned: GraphModule, grids: dict[str, WeightGrid], samples: tuple[Tensor, ...]) -> tuple[GraphModule, float]:
+    """Return the model with its biases moved away from ties, and by how much; as it was if that changes any stored value."""
+    moved = copy.deepcopy(pruned)
+    most = separate_ties(moved, grids)
+    if not most:
+        return pruned, 0.0
+    before, after = (stored_values(module, grids, samples)[0] for module in (pruned, moved))
+    same = all(torch.equal(value, after[name]) for name, value in before.items())
+    return (moved, most) if same else (pruned, 0.0)
 
 
 def in_double(module: GraphModule) -> GraphModule:

@@ -143,7 +143,7 @@ def kept_counts(gates: list[ChannelGate]) -> Tensor:
     So the cost seen in training is the cost reported. One formula over all gates.
     """
     strength = strengths(gates).double()
-    owner = torch.repeat_interleave(torch.tensor([len(gate.mean) for gate in gates])).to(strength.device)
+    owner = torch.cat([torch.full((len(gate.mean),), i, device=strength.device) for i, gate in enumerate(gates)])
     hard = torch.cat([gate.kept() for gate in gates]).double()
     zeros = torch.zeros(len(gates), dtype=torch.float64, device=strength.device)
     soft = zeros.index_add(0, owner, torch.sigmoid(strength))

@@ -118,10 +118,10 @@ def restored(model: nn.Module, about: dict[str, Any], state: dict[str, Tensor], 
         raise InputError("the model is another one than the files were written for: its quantizers differ")
     for name, quantizer in named.items():
         quantizer.signed, quantizer.learn_power = about["quantizers"][name]["signed"], about["quantizers"][name]["learn_power"]
-    compressible.freeze(state)
     try:
+        compressible.freeze(state)
         compressible.load_state_dict(state, strict=strict)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise InputError(f"the model is another one than the files were written for: {str(error).splitlines()[-1].strip()}") from None
     return compressible.eval()
 

@@ -4,10 +4,10 @@ A quantizer rounds the expression in front of it, wherever it stands in the grap
 operator keeps on the grid of its operand (views, maxima, a ReLU of stored values) stays there.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
@@ -79,15 +79,12 @@ def attribute(module: nn.Module, path: str) -> Tensor:
 
 
 def write_output(state: Lowering, e: Any, stem: str) -> Output:
-    """Round a result of the network to 32 bits, in steps of the power of two at or below one step of its accumulators."""
+    """Round a result of the network to 32 bits, in steps of the least power of two with which it fits."""
     if not isinstance(e, Expression):
         raise InputError("an output of the network is no tensor that it computes; it has no integer form")
-    unit = smallest_unit(e, ONE)
-    most = state.builder.reach(e, ONE)[1]
-    step = 2.0 ** torch.floor(torch.log2(torch.tensor(unit, dtype=torch.float64))).item()
-    while most / step > OUTPUT_LIMIT:
-        step *= 2
-    return Output(state.builder.round(e, step, -OUTPUT_LIMIT, OUTPUT_LIMIT, stem), step, max(unit, step))
+    most = max(state.builder.reach(e, ONE)[1], 2.0**-60)
+    step = 2.0 ** math.ceil(math.log2(most / OUTPUT_LIMIT))
+    return Output(state.builder.round(e, step, -OUTPUT_LIMIT, OUTPUT_LIMIT, stem), step, max(smallest_unit(e, ONE), step))
 
 
 def smallest_unit(e: Expression, factor: Tensor) -> float:

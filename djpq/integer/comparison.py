@@ -108,16 +108,24 @@ class Stored(Interpreter):
 
 
 @torch.no_grad()
+def stored_values(
+    pruned: GraphModule, grids: Mapping[str, WeightGrid], samples: tuple[Tensor, ...]
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return the integers that each quantizer of a pruned model writes, by node, and its outputs, all computed in float64."""
+    runner = Stored(exact_model(pruned, grids))
+    result = runner.run(*(sample.double() if sample.is_floating_point() else sample for sample in samples))
+    return runner.stored, [result] if isinstance(result, Tensor) else list(result)
+
+
+@torch.no_grad()
 def prove(pruned: GraphModule, grids: Mapping[str, WeightGrid], model: IntegerModel, samples: tuple[Tensor, ...]) -> IntegerProof:
     """Compare a pruned model with its integer program on samples."""
     program = model.program
     found, reference = model.run(*samples), model.run(*samples, exact=True)
     same = all(torch.equal(found[name].double(), reference[name]) for name in found)
-    runner = Stored(exact_model(pruned, grids))
-    result = runner.run(*(sample.double() if sample.is_floating_point() else sample for sample in samples))
-    outputs = [result] if isinstance(result, Tensor) else list(result)
-    stored = sum(each.numel() for each in runner.stored.values())
-    differing = sum(int((value != found[program.stored[name]]).sum()) for name, value in runner.stored.items())
+    values, outputs = stored_values(pruned, grids, samples)
+    stored = sum(each.numel() for each in values.values())
+    differing = sum(int((value != found[program.stored[name]]).sum()) for name, value in values.items())
     units = max(
         float((real - found[out.name].double() * out.step).abs().max()) / out.unit
         for real, out in zip(outputs, program.outputs, strict=True)

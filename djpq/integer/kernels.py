@@ -16,7 +16,7 @@ from .program import Instruction
 Attributes = Mapping[str, Any]
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-MAXIMA = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+MAXIMA = {2: F.max_pool2d, 3: F.max_pool3d}
 SUMS = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -33,6 +33,14 @@ def integer_convolution(x: Tensor, weight: Tensor, a: Attributes) -> Tensor:
     wide = a["transposed"] or any(d != 1 for d in a["dilation"])
     kind = torch.int64 if wide else torch.int32
     return convolution(x.to(kind), weight.to(kind), a).to(torch.int32)
+
+
+def maximum(x: Tensor, a: Attributes) -> Tensor:
+    """Return a max-pool; torch has none in one dimension for integers."""
+    kernel, stride, padding, dilation, ceil = a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil_mode"]
+    if len(kernel) == 1:
+        return F.max_pool2d(x.unsqueeze(-2), [1, *kernel], [1, *stride], [0, *padding], [1, *dilation], ceil).squeeze(-2)
+    return MAXIMA[len(kernel)](x, kernel, stride, padding, dilation, ceil)  # type: ignore[operator,no-any-return]
 
 
 def integer_round(wide: Tensor, a: Attributes) -> Tensor:
@@ -117,7 +125,7 @@ def run(instruction: Instruction, operands: list[Tensor], batch: int, exact: boo
         low, high = t.get("low"), t.get("high")
         return x.clamp(None if low is None else low.to(x.dtype), None if high is None else high.to(x.dtype))
     if op == "max_pool":
-        return MAXIMA[len(a["kernel"])](x, a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil_mode"])  # type: ignore[operator]
+        return maximum(x, a)
     if op == "concat":
         return torch.cat(operands, a["dim"])
     if op == "island":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..console import run
-from . import accelerators, networks, rtl
+from . import accelerators, cpu, networks, rtl
 
 app = typer.Typer(
     help="Price a compressed network on an accelerator: MACs, BOPs, cycles, energy and memory.", pretty_exceptions_enable=False
@@ -20,6 +20,7 @@ app.command("check")(accelerators.check)
 app.command("new-accelerator")(accelerators.new_accelerator)
 app.command("validate")(accelerators.validate)
 app.command("calibrate")(accelerators.calibrate_command)
+app.command("measure-cpu")(cpu.measure_cpu_command)
 app.add_typer(rtl.app, name="rtl")
 
 

@@ -13,6 +13,7 @@ from ..files import write_text
 from ..gates import GateConstants
 from ..rtl import (
     ALL_UNITS,
+    ARRAYS,
     KINDS,
     SWEEPS,
     CodebookUnit,
@@ -27,6 +28,8 @@ from ..rtl import (
     load_library,
     measure_requantizer,
     measure_unit,
+    read_layer,
+    study_array,
     synthesize,
     tool_version,
     write_characterization,
@@ -125,6 +128,33 @@ def synthesize_unit(
     else:
         console().print(measurement_table([measured]))
         print(limits(library.name))
+
+
+@app.command("array")
+def run_array(
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help=f"{', '.join(ARRAYS)}.")],
+    layer: Annotated[Path, typer.Option(help="JSON file of a quantized layer, its integers beside it as .safetensors.")],
+    seed: Seed = 0,
+    liberty: Liberty = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a real quantized layer on a small array in gates: outputs, cycles, and energy beside profiles calibrated on random integers."""
+    if unit not in ARRAYS:
+        raise InputError(f"unit {unit!r} is unknown{nearest(unit, ARRAYS)}; arrays exist of {', '.join(ARRAYS)}")
+    report = study_array(unit, read_layer(layer), load_library(liberty), seed=seed)
+    row = report.row()
+    if as_json:
+        print(to_json({**row, "holds": report.holds}))
+    else:
+        print(
+            f"{report.filters} x {report.windows} elements of {report.lanes} lanes, {report.area_nand2:.0f} NAND2: "
+            f"{report.mismatches} wrong outputs; {report.cycles} cycles, model {report.model_cycles}"
+        )
+        for kind, how in (("uniform", "uniform"), ("frequencies", "as frequent as in the layer"), ("full", "as frequent, passes full")):
+            errors = ", ".join(f"{part} {row[f'{part}_error_percent_{kind}']:+.1f} %" for part in ("array", "sequencer"))
+            print(f"energy by a profile calibrated on random integers ({how}): {errors}")
+    if not report.holds:
+        raise typer.Exit(1)
 
 
 @app.command("characterize")

@@ -49,8 +49,8 @@ def test_five_hundred_models_are_priced_in_milliseconds(runs: Path) -> None:
     many = type(first)(
         first.network,
         type(first.compression)(*(t.repeat(125, 1) for t in vars(first.compression).values())),
-        first.runs * 63,
-        first.accuracies.repeat(63),
+        first.runs * 125,
+        first.accuracies.repeat(125),
     )
     reprice([many], ["bitfusion"])
     best = min(timed(lambda: reprice([many], ["bitfusion"])) for _ in range(5))

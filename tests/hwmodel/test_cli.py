@@ -245,7 +245,7 @@ def test_version_and_help(hwmodel) -> None:  # type: ignore[no-untyped-def]
 
 def test_names_complete() -> None:
     assert models("res") == ["resnet8", "resnet20", "resnet18"]
-    assert machines("bitf") == ["bitfusion", "bitfusion_physical", "bitfusion_stripes"]
+    assert machines("bitf") == ["bitfusion", "bitfusion_physical", "bitfusion_rtl", "bitfusion_stripes"]
     assert machines("") == list(available())
 
 

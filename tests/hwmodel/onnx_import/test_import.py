@@ -93,3 +93,42 @@ def test_errors_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     onnx.save(model, str(odd))
     with pytest.raises(hwmodel.InputError, match=r"no rule for the ONNX operators NonZero \(x1\)"):
         load_onnx(odd, axes={"batch": 1})
+
+
+def clipped(path: Path, limits: dict[str, tuple[int, int]]) -> None:
+    """A convolution whose input and weight are int8 with a Clip of the integers before DequantizeLinear."""
+    random, nodes, stored = np.random.default_rng(0), [], []
+
+    def constant(name: str, value: np.ndarray) -> str:
+        stored.append(numpy_helper.from_array(value, name))
+        return name
+
+    scale, zero = constant("scale", np.array(0.0625, np.float32)), constant("zero", np.array(0, np.int8))
+    nodes.append(helper.make_node("QuantizeLinear", ["x", scale, zero], ["x_int"], "x_Q"))
+    constant("w", random.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8))
+    for name, integers in (("x", "x_int"), ("w", "w")):
+        ends = [constant(f"{name}_{end}", np.array(limit, np.int8)) for end, limit in zip(("low", "high"), limits[name], strict=True)]
+        nodes.append(helper.make_node("Clip", [integers, *ends], [f"{name}_clipped"], f"{name}_Clip"))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_clipped", scale, zero], [f"{name}_real"], f"{name}_DQ"))
+    nodes.append(helper.make_node("Conv", ["x_real", "w_real"], ["y"], "conv"))
+    shapes = [
+        helper.make_tensor_value_info(*each) for each in (("x", TensorProto.FLOAT, ["batch", 3, 9, 9]), ("y", TensorProto.FLOAT, None))
+    ]
+    graph = helper.make_graph(nodes, "g", shapes[:1], shapes[1:], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), str(path))
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "bits"),
+    [((-15, 15), (-3, 3), (5, 3)), ((0, 31), (-1, 1), (5, 2)), ((-127, 127), (-128, 127), (8, 8)), ((-16, 15), (0, 1), (5, 1))],
+)
+def test_a_clip_of_the_integers_is_a_width(x: tuple[int, int], w: tuple[int, int], bits: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    clipped(path, {"x": x, "w": w})
+    read = load_onnx(path, axes={"batch": 1})
+    assert [layer.name for layer in read.network.layers] == ["input", "w"]
+    assert (read.compression.activation_bits[0], read.compression.weight_bits[1]) == bits
+    module, _ = load_module(path, axes={"batch": 1}, fake_quantize=True)
+    image = torch.randn(2, 3, 9, 9)
+    (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": image.numpy()})
+    torch.testing.assert_close(module(image), torch.from_numpy(wanted), rtol=1e-5, atol=1e-5)

@@ -54,7 +54,9 @@ def test_export_writes_verilog(tmp_path: Path) -> None:
     ("arguments", "message"),
     [(("simulate", "foo"), "unit 'foo' is unknown"), (("simulate", "loom", "--weight-bits", "9"), "weight bits is 9"),
      (("synth", "loom", "--liberty", "none.lib"), "no Liberty file at none.lib"),
-     (("simulate", "requantizer", "--scale", "x"), "scale 'x' is unknown")],
+     (("simulate", "requantizer", "--scale", "x"), "scale 'x' is unknown"),
+     (("array", "codebook", "--layer", "x.json"), "arrays exist of"), (("array", "loom", "--layer", "x.json"), "no layer at x.json"),
+     (("characterize", "--out", "x.txt"), "it must end in .csv")],
 )  # fmt: skip
 def test_what_is_wrong_is_told(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -1,0 +1,76 @@
+"""A study runs what is missing, chooses on validation, and its table counts what it should."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import study, study_table
+from hwmodel.errors import InputError
+
+FOLDER = Path(study.__file__).parent / "studies"
+SMOKE = study.Study(
+    network="lenet5", width=0.25, data="digits", accelerator="bitfusion", seeds=[0, 1], budgets=[{"bops": "2%"}],
+    pretraining={"epochs": 2}, settings={"epochs": 4, "gate_lr": 0.5, "bits_lr": 0.5},  # type: ignore[arg-type]
+    methods={
+        "djpq": study.Candidate(), "refused": study.Candidate(method="benchmarks.methods.hawq"),
+        "two": study.Candidate(method="benchmarks.methods.two_stage", choices=[{"width": 4}, {"macs": "60%"}]),
+    },
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(study, "FLOATS", tmp_path / "float")
+    return tmp_path / "results" / "smoke"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_committed_studies_are_whole(path: Path) -> None:
+    assert study.waiting(study.read_study(path), "nothing_of_it_is_done", [])
+
+
+def test_a_run_leaves_one_file_and_is_not_done_again(folder: Path) -> None:
+    (run, *_), before = study.waiting(SMOKE, "smoke", ["djpq"]), len(study.waiting(SMOKE, "smoke", []))
+    assert "validation" in study.carry_out(run)
+    record = json.loads(run.path.read_text())
+    assert record["share"]["bops"] <= 0.02
+    assert {"versions", "machine", "command", "test_accuracy", "float_test_accuracy"} <= record.keys()
+    assert len(study.waiting(SMOKE, "smoke", [])) == before - 1
+    assert [path.suffix for path in folder.iterdir()] == [".json"]
+
+
+def test_what_a_method_cannot_do_is_recorded(folder: Path) -> None:
+    energy = SMOKE.model_copy(update={"budgets": [{"energy_pj": "20%"}]})
+    (run, *_) = study.waiting(energy, "smoke", ["refused"])
+    assert study.carry_out(run).startswith("refused")
+    assert "bops" in json.loads(run.path.read_text())["refused"]
+
+
+def test_the_choice_of_best_validation_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = study.waiting(SMOKE, "smoke", ["two"])
+    assert [run.seed for run in first] == [0, 0]
+    for run, validation in zip(first, (0.8, 0.9), strict=True):
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        run.path.write_text(json.dumps({"validation_accuracy": validation, "test_accuracy": 1 - validation, "share": {"bops": 0.0199}}))
+    (run,) = study.waiting(SMOKE, "smoke", ["two"])
+    assert (run.seed, run.options) == (1, {"macs": "60%"})
+    run.path.write_text(json.dumps({"validation_accuracy": 0.9, "test_accuracy": 0.3, "share": {"bops": 0.0198}}))
+    monkeypatch.setattr(study_table, "read_study", lambda path: SMOKE)
+    monkeypatch.setattr(study_table, "RESULTS", study.RESULTS)
+    table = study_table.summary(study_table.runs("smoke"))
+    (row,) = table.to_dict("records")
+    assert (row["mean"], row["seeds"], row["choice"]) == (pytest.approx(20.0), 2, '{"macs": "60%"}')
+    assert row["most_used"] == pytest.approx(0.995)
+    study_table.draw(table, folder.parent / "smoke.png")
+    assert (folder.parent / "smoke.png").stat().st_size > 5000
+    assert "20.00 ± 14.14 (2)" in study_table.printed(table)
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no study"):
+        study.read_study(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("network: lenet5\nspeed: 3\n")
+    with pytest.raises(InputError, match="data is missing"):
+        study.read_study(tmp_path / "bad.yaml")
