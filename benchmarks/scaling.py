@@ -31,7 +31,7 @@ STAGES = (1_000, 10_000, 100_000)
 WHOLE = 1_000  # runs that are swept as a whole
 REPORTED = 10_000  # the largest stage of which a report is written
 MACHINES, SEEDS = ["loom", "unpu", "stripes", "bitfusion", "bitfusion_physical"], [0, 1, 2, 3, 4]
-DASK_WORKERS, DASK_CALLS = (1, 2, 4, 8, 16), 2_000
+DASK_WORKERS, DASK_CALLS = (1, 2, 4, 8, 16), 1_000
 
 
 def plan(runs: int) -> Plan:
