@@ -38,7 +38,7 @@ from .gate import ChannelGate, GateSite
 from .quantizer import BitsForm, Form, Quantizer
 
 DEFAULT_WEIGHT_WIDTHS = tuple(range(2, 9))
-DEFAULT_ACTIVATION_WIDTHS = tuple(range(1, 9))
+DEFAULT_ACTIVATION_WIDTHS = tuple(range(2, 9))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Settings(BaseModel):
     seed: int = 0
     gates: bool = Field(default=True, description="learn which channels stay")
     weight_widths: tuple[int, ...] = tuple(range(2, 9))
-    activation_widths: tuple[int, ...] = tuple(range(1, 9))
+    activation_widths: tuple[int, ...] = tuple(range(2, 9))
     input_bits: int = Field(default=8, ge=1, le=16)
     step_form: bool = Field(default=False, description="the paper's quantizer: learn the step, derive the bits")
     learn_power: bool = Field(default=True, description="learn the power of the weights' map")
@@ -55,7 +55,7 @@ class Settings(BaseModel):
     ramp: float = Field(default=0.5, ge=0, le=1, description="share of the joint steps in which the goal falls to the limit")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the joint steps in which all rates rise from 0")
     schedule: Literal["linear", "cosine"] = Field(default="linear", description="linear: constant for 60 %, then to 5 % on a line")
-    distill: float = Field(default=0.0, ge=0, le=1, description="share of the loss that follows the float model's outputs")
+    distill: float = Field(default=0.5, ge=0, le=1, description="share of the loss that follows the float model's outputs")
     distill_temperature: float = Field(default=2.0, gt=0)
     average: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that the frozen part ends with; 0: none")
     reestimate: int = Field(default=0, ge=0, description="training batches on which normalisations are measured again at the end")

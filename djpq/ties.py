@@ -21,7 +21,7 @@ from .quantizer import FixedQuantizer
 from .weights import WeightGrid
 
 CLOSE = 1e-3  # of a stored step: offsets with more room stay
-MOST_POINTS = 100_000  # ties that are looked at for one channel
+MOST_POINTS = 20_000  # ties that are looked at for one channel
 MONOTONE = ("relu", "relu6", "hardtanh", "max_pool1d", "max_pool2d", "dropout", "clone")
 SAME_GRID = ("relu", "max_pool1d", "max_pool2d", "flatten", "view", "reshape", "permute", "transpose", "dropout", "clone")
 

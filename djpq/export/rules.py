@@ -14,7 +14,7 @@ from hwmodel.walk import operator_name
 
 from ..gate import ChannelScale
 from ..integer.kernels import sizes_for
-from ..integer.rules import axis_of, pair
+from ..integer.rules import axis_of, pair, whole_factors
 from ..integer.shapes import Sizes
 from ..quantizer import FixedQuantizer
 from .emission import Emission, module_of
@@ -380,3 +380,11 @@ def channel_shuffle(e: Emission, node: Node) -> str:
 @rule("pixel_shuffle")
 def pixel_shuffle(e: Emission, node: Node) -> str:
     return e.add("DepthToSpace", [first(e, node)], node.name, blocksize=int(node.args[1]), mode="CRD")  # type: ignore[arg-type]
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+def upsample_nearest(e: Emission, node: Node) -> str:
+    factors = whole_factors(sizes_before(e, node), e.sizes[node], node.name)
+    scales = e.constant(np.array([1, 1, *factors], np.float32), f"{node.name}_factors")
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return e.add("Resize", [first(e, node), "", scales], node.name, **how)

@@ -71,6 +71,7 @@ VIEWS: dict[str, Callable[[Tensor, Attributes, int], Tensor]] = {
     "index_select": lambda x, a, batch: x.index_select(a["dim"], torch.tensor(a["index"])),
     "expand": lambda x, a, batch: x.expand(sizes_for(a["shape"], batch)),
     "repeat_interleave": lambda x, a, batch: x.repeat_interleave(a["repeats"], a["dim"]),
+    "pixel_shuffle": lambda x, a, batch: F.pixel_shuffle(x, a["factor"]),
 }
 ISLANDS: dict[str, Callable[..., Tensor]] = {
     "softmax": lambda x, a, t: torch.softmax(x, a["dim"]),

@@ -1,7 +1,7 @@
 """The integer form of each operator and module of a pruned graph."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -437,7 +437,12 @@ def split(s: Lowering, node: Node) -> Any:
 
 @rule("getitem")
 def item(s: Lowering, node: Node) -> Any:
-    return s.value(node.args[0])[node.args[1]]
+    source, place = node.args
+    assert isinstance(source, Node)
+    parts = s.value(source)
+    if parts is None:
+        raise InputError(f"operator {operator_name(source)} ({source.name}) has no integer form")
+    return parts[place]
 
 
 @rule("expand")
@@ -480,3 +485,27 @@ def channel_shuffle(s: Lowering, node: Node) -> Any:
     count, groups = s.shapes[node][1], int(node.args[1])  # type: ignore[arg-type]
     order = torch.arange(count).reshape(groups, -1).t().flatten().tolist()
     return s.view(s.value(node.args[0]), "index_select", {"dim": 1, "index": order}, node.name)
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(s: Lowering, node: Node) -> Any:
+    return s.view(s.value(node.args[0]), "pixel_shuffle", {"factor": int(node.args[1])}, node.name)  # type: ignore[arg-type]
+
+
+def whole_factors(before: Sequence[Any], after: Sequence[Any], name: str) -> list[int]:
+    """Return how often each axis after the channels is repeated. **Errors**: InputError when not a whole number of times."""
+    pairs = list(zip(before[2:], after[2:], strict=True))
+    if any(b % a for a, b in pairs):
+        raise InputError(
+            f"{name}: upsampling of {list(before[2:])} to {list(after[2:])} repeats by no whole factors; it has no integer form"
+        )
+    return [b // a for a, b in pairs]
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+def upsample_nearest(s: Lowering, node: Node) -> Any:
+    found, shape = s.value(node.args[0]), s.shapes[operand_of(node)]
+    for i, factor in enumerate(whole_factors(shape, s.shapes[node], node.name)):
+        if factor > 1:
+            found = s.view(found, "repeat_interleave", {"repeats": factor, "dim": i + 2}, f"{node.name}.{i}")
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -136,7 +137,7 @@ def resize(o: list[Any], a: dict[str, Any]) -> Tensor:
         for axis, size in zip(axes, integers(sizes), strict=True):
             target[axis] = size
     else:
-        for axis, scale in zip(axes, tensor(scales).tolist(), strict=True):
+        for axis, scale in zip(axes, np.asarray(scales).tolist(), strict=True):
             target[axis] = int(target[axis] * scale) if scale != 1 else target[axis]
     mode, place = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
     if target[:2] != list(x.shape[:2]) or a.get("keep_aspect_ratio_policy", "stretch") != "stretch":

@@ -44,7 +44,7 @@ FROM_TORCH = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 
 @FROM_TORCH
-@pytest.mark.parametrize("name", ["lenet5", "resnet8"])
+@pytest.mark.parametrize("name", ["lenet5", pytest.param("resnet8", marks=pytest.mark.slow)])
 def test_gates_and_quantizers_are_one_graph(name: str) -> None:
     compressible, _, x, _ = made(name)
     told = torch._dynamo.explain(compressible)(x)

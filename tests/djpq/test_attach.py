@@ -155,7 +155,7 @@ def test_weights_start_at_their_largest_value_with_and_without_a_power(learn_pow
 def test_uniform_widths_come_as_near_as_each_tensor_allows() -> None:
     model, x = hwmodel.zoo.build("resnet8", in_channels=1, image_size=8, width=0.5), torch.rand(4, 1, 8, 8)
     network = hwmodel.trace(model, (x[:1],))
-    attached = attach(model, network, gates=False)
+    attached = attach(model, network, gates=False, activation_widths=tuple(range(1, 9)))
     compression = attached.compression_of(attached.uniform_bits(3, 1), None)
     table = compression.table(network).set_index("layer")
     assert set(table["weight_bits"].dropna()) == {3}

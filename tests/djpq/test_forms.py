@@ -97,7 +97,7 @@ SAME_FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @drawn
-@settings(max_examples=8, suppress_health_check=SAME_FIXTURES)
+@settings(max_examples=5, suppress_health_check=SAME_FIXTURES)
 def test_forms_of_drawn_networks_agree(finish_at_random, forms_of, tmp_path: Path, steps, widths, ranges, seed) -> None:  # type: ignore[no-untyped-def]
     check_drawn(steps, widths, ranges, seed, finish_at_random, forms_of, tmp_path)
 

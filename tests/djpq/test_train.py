@@ -55,7 +55,7 @@ def test_restricted_widths(model: torch.nn.Module, digits: djpq.Data, step_form:
 
 
 def test_paper_mode_has_no_budget(model: torch.nn.Module, digits: djpq.Data) -> None:
-    settings = djpq.Settings(**SHORT, beta=20.0, step_form=True, temperature=10.0)
+    settings = djpq.Settings(**SHORT, beta=20.0, step_form=True, temperature=10.0, distill=0.0, anneal=0.2)
     result = djpq.compress(model, digits, LOOM, None, settings)
     assert result.proof.holds
     assert float(result.cost.bops) < float(result.baseline.bops) / 16

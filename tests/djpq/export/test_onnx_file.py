@@ -35,6 +35,11 @@ BLOCKS = {
         lambda m, x: m.c(torch.cat((F.relu(m.b(F.channel_shuffle(F.relu(m.a(x)), 3).split([4, 8], 1)[1])), x), 1)),
         {"a": conv(3, 12), "b": conv(8, 5), "c": conv(8, 4)}, IMAGE,
     ),
+    "pixel shuffle": (lambda m, x: m.b(F.pixel_shuffle(m.a(x), 2)), {"a": conv(3, 20), "b": conv(5, 4)}, IMAGE),
+    "nearest upsampling": (
+        lambda m, x: (lambda y: m.c(torch.cat((F.interpolate(F.relu(m.b(F.max_pool2d(y, 2))), scale_factor=2, mode="nearest"), y), 1)))(F.relu(m.a(x))),
+        {"a": conv(3, 6), "b": conv(6, 5), "c": conv(11, 4)}, IMAGE,
+    ),
     "clamped": (lambda m, x: m.b(m.a(x).clamp(-0.5, 1.0)), {"a": conv(3, 8), "b": conv(8, 4)}, IMAGE),
     "overlapping maxima": (lambda m, x: m.b(F.max_pool2d(F.relu(m.a(x)), 3, 2, 1)), {"a": conv(3, 8), "b": conv(8, 4)}, IMAGE),
     "averages": (lambda m, x: m.b(F.avg_pool2d(F.relu(m.a(x)), 3, 2, 1)).mean((2, 3)), {"a": conv(3, 8), "b": conv(8, 4)}, IMAGE),
@@ -67,7 +72,7 @@ def test_files_compute_and_cost_the_same(name: str, function_model, finish_at_ra
         assert cost == finished.cost.totals()
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 5, 7, 8, 9, 12])
+@pytest.mark.parametrize("bits", [3, 4, 7, 8, 12])
 def test_every_width_is_read_back(bits: int, finish_at_random, tmp_path) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(bits)
     finished = finish_at_random(
