@@ -82,7 +82,7 @@ def write_output(state: Lowering, e: Any, stem: str) -> Output:
     """Round a result of the network to 32 bits, in steps of the least power of two with which it fits."""
     if not isinstance(e, Expression):
         raise InputError("an output of the network is no tensor that it computes; it has no integer form")
-    most = max(state.builder.reach(e, ONE)[1], 2.0**-60)
+    most = max(float(state.builder.reach(e, ONE)[1].max()), 2.0**-60)
     step = 2.0 ** math.ceil(math.log2(most / OUTPUT_LIMIT))
     return Output(state.builder.round(e, step, -OUTPUT_LIMIT, OUTPUT_LIMIT, stem), step, max(smallest_unit(e, ONE), step))
 

@@ -43,19 +43,23 @@ def maximum(x: Tensor, a: Attributes) -> Tensor:
     return MAXIMA[len(kernel)](x, kernel, stride, padding, dilation, ceil)  # type: ignore[operator,no-any-return]
 
 
-def integer_round(wide: Tensor, a: Attributes) -> Tensor:
-    """Return `wide / 2^fraction` rounded to the nearest integer, ties to even, by shift and mask, within the width."""
-    fraction = a["fraction"]
-    if fraction:
-        half, mask = 1 << (fraction - 1), (1 << fraction) - 1
-        shifted = wide + half
+def integer_round(wide: Tensor, a: Attributes, more: Tensor | None = None) -> Tensor:
+    """Return `wide / 2^fraction` rounded to the nearest integer, ties to even, by shift and mask, within the width.
+
+    `more` is added to the fraction by channel.
+    """
+    fraction = torch.tensor(a["fraction"]) if more is None else a["fraction"] + more
+    if bool((fraction > 0).all()):
+        one = torch.ones_like(fraction)
+        shifted = wide + (one << (fraction - 1))
         rounded = shifted >> fraction
-        wide = rounded - ((shifted & mask == 0) & (rounded & 1 == 1)).to(rounded.dtype)
+        wide = rounded - ((shifted & ((one << fraction) - 1) == 0) & (rounded & 1 == 1)).to(rounded.dtype)
     return wide.clamp(a["low"], a["high"]).to(torch.int32)
 
 
-def float_round(wide: Tensor, a: Attributes) -> Tensor:
-    return torch.round(wide * 2.0 ** -a["fraction"]).clamp(a["low"], a["high"])
+def float_round(wide: Tensor, a: Attributes, more: Tensor | None = None) -> Tensor:
+    scale = 2.0 ** -a["fraction"] if more is None else torch.exp2(-(a["fraction"] + more).double())
+    return torch.round(wide * scale).clamp(a["low"], a["high"])
 
 
 def sizes_for(sizes: Sequence[Any], batch: int) -> list[int]:
@@ -132,5 +136,5 @@ def run(instruction: Instruction, operands: list[Tensor], batch: int, exact: boo
     if op == "island":
         return island(x, a, t).to(wide)
     if op == "round":
-        return float_round(x, a) if exact else integer_round(x, a)
+        return (float_round if exact else integer_round)(x, a, t.get("more"))
     return VIEWS[op](x, a, batch)

@@ -1,7 +1,7 @@
 """Roundings: an expression times a real factor becomes integer operations and one shift.
 
 Every leaf is multiplied by `round(scale x factor x 2^fraction)`, a signed 32-bit integer a channel, or by the power of two nearest to
-it; the sums are wide integers in `2^-fraction` steps of the result, and one shift rounds them, ties to even. `fraction` is the largest
+it; the sums are wide integers in `2^-fraction` steps of the result, and one shift a channel rounds them, ties to even. `fraction` is the largest
 for which multipliers fit 32 bits and wide values 52, so that float64 repeats them exactly.
 """
 
@@ -74,34 +74,49 @@ class Builder:
 
     # ---- how large an expression gets --------------------------------------------------------------------------------
 
-    def reach(self, e: Expression, factor: Tensor) -> tuple[float, float]:
-        """Return the largest multiplier that an expression times a factor needs at a leaf, and the largest value on the way."""
+    def reach(self, e: Expression, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the largest multiplier that an expression times a factor needs at a leaf, and the largest value on the way.
+
+        Both broadcast against the tensor: by channel where scales are.
+        """
         if isinstance(e, Leaf):
-            largest = float((e.scale * factor).abs().max())
-            return largest, largest * self.size(e.name)
+            multiplier = (e.scale * factor).abs()
+            return multiplier, multiplier * self.size(e.name)
         if isinstance(e, Constant):
-            return 0.0, float((e.value.double() * factor).abs().max())
+            return ONE * 0, (e.value.double() * factor).abs()
         if isinstance(e, Affine):
             multiplier, value = self.reach(e.x, factor * e.scale)
-            return multiplier, value + (0.0 if e.offset is None else float((e.offset * factor).abs().max()))
+            return multiplier, value if e.offset is None else value + (e.offset * factor).abs()
         if isinstance(e, Add):
             first, second = self.reach(e.first, factor), self.reach(e.second, factor)
-            return max(first[0], second[0]), first[1] + second[1]
+            return torch.maximum(first[0], second[0]), first[1] + second[1]
         if isinstance(e, Concat):
             parts = [self.reach(part, of_every_part(factor, e)) for part in e.parts]
-            return max(part[0] for part in parts), max(part[1] for part in parts)
+            return torch.stack([part[0].max() for part in parts]).max(), torch.stack([part[1].max() for part in parts]).max()
         if isinstance(e, Island):
-            return 0.0, float(factor.abs().max()) * (e.gain * self.reach(e.x, ONE)[1] + e.ceiling)
+            return ONE * 0, factor.abs().max() * (e.gain * self.reach(e.x, ONE)[1].max() + e.ceiling)
         assert isinstance(e, (Clip, MaxPool, View))
         return self.reach(e.x, factor)
 
     def fraction_for(self, e: Expression, factor: Tensor) -> int:
         """Return the most fraction bits that an expression times a factor has room for."""
         multiplier, value = self.reach(e, factor)
-        room = min(MULTIPLIER_BITS - bits_over(multiplier * (1 + 1e-9)), WIDE_BITS - bits_over(value) - 1, MOST_FRACTION)
-        if room < 1:
-            raise InputError(f"a tensor reaches {value:.3g} steps of what is stored; its quantizer's range is too small by far")
-        return room
+        found = int(room(multiplier, value).min())
+        if found < 1:
+            raise InputError(
+                f"a tensor reaches {float(value.max()):.3g} steps of what is stored; its quantizer's range is too small by far"
+            )
+        return found
+
+    def more_bits(self, e: Expression, factor: Tensor, fraction: int) -> Tensor | None:
+        """Return by channel how many more fraction bits there is room for than in the channel with the least, None for one shift for all."""
+        multiplier, value = self.reach(e, factor)
+        axis = 1 if e.rank > 3 else e.rank - 1
+        if not by_channel(e) or e.rank < 2 or value.dim() != e.rank:
+            return None
+        places = room(multiplier, value)
+        least = places.amin([i for i in range(e.rank) if i != axis], keepdim=True)
+        return least - fraction if least.numel() > 1 and bool((least != fraction).any()) else None
 
     # ---- writing it --------------------------------------------------------------------------------------------------
 
@@ -140,7 +155,7 @@ class Builder:
         assert isinstance(e, Island)
         before = self.fraction_for(e.x, ONE)
         x = self.wide(e.x, ONE, before, f"{stem}.{e.function}")
-        reach = math.ceil(self.reach(e, factor)[1] * 2.0**fraction) + 1
+        reach = math.ceil(float(self.reach(e, factor)[1].max()) * 2.0**fraction) + 1
         attributes = {"function": e.function, "from_fraction": before, "fraction": fraction, **e.attributes}
         return self.emit("island", f"{stem}.{e.function}", (x,), (-reach, reach), attributes, {"factor": factor, **e.tensors})
 
@@ -167,11 +182,26 @@ class Builder:
         return self.emit("clip", f"{stem}.clipped", (x,), (low, max(low, high)), tensors=limits)
 
     def round(self, e: Expression, step: float, low: int, high: int, stem: str) -> str:
-        """Write an expression as integers of a step."""
+        """Write an expression as integers of a step: one shift for all, or one for each channel."""
         factor = 1 / torch.tensor(step, dtype=torch.float64)
         fraction = self.fraction_for(e, factor)
-        x = self.wide(e, factor, fraction, stem)
-        return self.emit("round", stem, (x,), (low, high), {"fraction": fraction, "low": low, "high": high, "step": step})
+        more = self.more_bits(e, factor, fraction)
+        x = self.wide(e, factor if more is None else factor * torch.exp2(more.double()), fraction, stem)
+        attributes = {"fraction": fraction, "low": low, "high": high, "step": step}
+        return self.emit("round", stem, (x,), (low, high), attributes, {} if more is None else {"more": more})
+
+
+def by_channel(e: Expression) -> bool:
+    """Return whether a factor for each channel passes an expression."""
+    if isinstance(e, Add):
+        return by_channel(e.first) and by_channel(e.second)
+    return isinstance(e, Leaf) or (isinstance(e, (Affine, Clip, MaxPool)) and by_channel(e.x))
+
+
+def room(multiplier: Tensor, value: Tensor) -> Tensor:
+    """Return the fraction bits with which multipliers and wide values stay within their bits, int64."""
+    by_multiplier = MULTIPLIER_BITS - bits_over(multiplier * (1 + 1e-9))
+    return torch.minimum(by_multiplier, WIDE_BITS - 1 - bits_over(value)).clamp(max=MOST_FRACTION)
 
 
 def of_every_part(factor: Tensor, e: Concat) -> Tensor:
@@ -182,9 +212,9 @@ def of_every_part(factor: Tensor, e: Concat) -> Tensor:
     return factor
 
 
-def bits_over(value: float) -> int:
-    """Return the exponent of the power of two above a size."""
-    return math.frexp(value)[1] if value > 0 else -MOST_FRACTION
+def bits_over(value: Tensor) -> Tensor:
+    """Return the exponent of the power of two above a size, int64; far below for nothing."""
+    return torch.where(value > 0, torch.frexp(value).exponent.to(torch.int64), -2 * MOST_FRACTION)
 
 
 def span(value: Tensor) -> tuple[int, int]:
