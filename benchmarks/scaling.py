@@ -31,7 +31,7 @@ STAGES = (1_000, 10_000, 100_000)
 WHOLE = 1_000  # runs that are swept as a whole
 REPORTED = 10_000  # the largest stage of which a report is written
 MACHINES, SEEDS = ["loom", "unpu", "stripes", "bitfusion", "bitfusion_physical"], [0, 1, 2, 3, 4]
-DASK_WORKERS, DASK_CALLS = (1, 2, 4, 8, 16), 2_000
+DASK_WORKERS, DASK_CALLS = (1, 2, 4, 8, 16), 1_000
 
 
 def plan(runs: int) -> Plan:
@@ -52,15 +52,20 @@ def timed(function: Any, *arguments: Any) -> tuple[float, Any]:
 
 
 def command(*words: str) -> dict[str, float]:
-    """Return seconds and peak memory of a command of its own."""
+    """Return seconds, processor seconds and peak memory of a command of its own.
+
+    The peak is the kernel's `VmHWM`: `ru_maxrss` of a child is never below what its parent had.
+    """
     code = (
-        "import sys, resource; from djpq.cli import main\n"
+        "import sys, time; from djpq.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+        "print('FOUND', status['VmHWM'].split()[0], time.process_time(), file=sys.stderr)"
     )
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    return {"seconds": time.perf_counter() - began, "peak_mb": int(done.stderr.rsplit("PEAK", 1)[1]) / 1024}
+    peak, processor = done.stderr.rsplit("FOUND", 1)[1].split()
+    return {"seconds": time.perf_counter() - began, "processor_seconds": float(processor), "peak_mb": int(peak) / 1024}
 
 
 class Stub:

@@ -32,6 +32,9 @@ create table if not exists runs (run text primary key, stamp integer not null, s
                                  row text not null, result blob not null);
 create table if not exists files (run text not null, name text not null, content blob not null, primary key (run, name));
 """
+UNLESS_PACKED = """
+on conflict (run) do update set stamp = excluded.stamp, size = excluded.size, row = excluded.row, result = excluded.result where packed = 0
+"""
 
 
 class UnreadableRun(UserWarning):
@@ -188,10 +191,10 @@ def _sync(catalogue: sqlite3.Connection, folder: Path, warn: bool) -> None:
     for start in range(0, len(fresh), BATCH):
         rows = [row for each in fresh[start : start + BATCH] if (row := _read(folder, *each, warn))]
         with catalogue:
-            catalogue.executemany("insert or replace into runs values (?, ?, ?, 0, ?, ?)", rows)
-    if gone:
+            catalogue.executemany(f"insert into runs values (?, ?, ?, 0, ?, ?) {UNLESS_PACKED}", rows)
+    if gone:  # unless they were packed since this began
         with catalogue:
-            catalogue.executemany("delete from runs where run = ?", gone)
+            catalogue.executemany("delete from runs where run = ? and packed = 0", gone)
 
 
 def _results(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -14,14 +14,13 @@ from hwmodel.errors import InputError
 from hwmodel.files import write_text
 
 from ..catalogue import load_runs
-from ..figure import plot_front
 from ..pareto import ACCURACIES, SETTING, chosen_axes, hypervolumes
 from ..pareto import front as pareto_front
 from ..report import write_report
 from ..report.serve import ReportServer
 from .options import UNITS, amount, complete
 
-MOST_ROWS = 200  # printed; above that the front alone
+MOST_ROWS = 60  # printed; above that the front alone, and no more of it
 
 
 def front(
@@ -33,6 +32,7 @@ def front(
     across_machines: Annotated[bool, typer.Option("--across-machines", help="Let machines compete with each other too.")] = False,
     reference: Annotated[str | None, typer.Option(help="Reference point of the hypervolume: one number for each axis, by comma.")] = None,
     out: Annotated[Path | None, typer.Option(help="Stem of the PNG, SVG and CSV to write; default: front in the folder of runs.")] = None,
+    figure: Annotated[bool, typer.Option(help="Draw it; without, the table and the CSV alone, in half the time.")] = True,
 ) -> None:
     """Print and draw which runs nothing else beats: medians over seeds, knees, and each method's hypervolume."""
     if cost not in UNITS:
@@ -46,8 +46,12 @@ def front(
     print_hypervolumes(volumes, chosen)
     stem = out or runs / "front"
     stem.parent.mkdir(parents=True, exist_ok=True)
-    written = [*plot_front(frame, stem, *chosen, by=by), stem.with_name(f"{stem.name}.csv")]
-    write_text(written[-1], rows.to_csv(index=False))
+    written = [stem.with_name(f"{stem.name}.csv")]
+    write_text(written[0], rows.to_csv(index=False))
+    if figure:
+        from ..figure import plot_front  # here, as matplotlib takes as long to load as thousands of runs
+
+        written += plot_front(frame, stem, *chosen, by=by)
     print("written:", ", ".join(str(path) for path in written))
 
 
@@ -73,10 +77,10 @@ def shown(axis: str, value: float) -> str:
 
 def print_front(rows: pd.DataFrame, axes: Sequence[str]) -> None:
     """Print the medians, the quartiles of the first axis, and what is on a front."""
+    several, count = rows["settings"].nunique() > 1, len(rows)
+    if count > MOST_ROWS:
+        rows = rows[rows["on_front"]].head(MOST_ROWS)
     table = Table(title="median over seeds; * on the front among all methods, o knee of its method's", title_justify="left")
-    several, hidden = rows["settings"].nunique() > 1, 0
-    if len(rows) > MOST_ROWS:
-        hidden, rows = len(rows) - int(rows["on_front"].sum()), rows[rows["on_front"]]
     for name in (
         "network",
         "data",
@@ -98,8 +102,8 @@ def print_front(rows: pd.DataFrame, axes: Sequence[str]) -> None:
             *(shown(name, row[f"{name}_median"]) for name in axes), band, "*" * row["on_front"] + "o" * row["knee"],
         )  # fmt: skip
     console().print(table)
-    if hidden:
-        print(f"{hidden} rows that are beaten are in the CSV file alone")
+    if len(rows) < count:
+        print(f"{len(rows)} rows on the front of {count}; the others are in the CSV file")
 
 
 def print_hypervolumes(volumes: pd.DataFrame, axes: Sequence[str]) -> None:

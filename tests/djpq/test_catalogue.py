@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from djpq import load_runs
+from djpq import catalogue, load_runs
 from djpq.catalogue import FILE, UnreadableRun, compact, finished_names, finished_runs, read_file, unpack
 from hwmodel.errors import InputError
 
@@ -47,6 +47,38 @@ def test_packed_runs_are_read_as_before_and_come_back(tmp_path: Path) -> None:
     assert finished_runs(tmp_path) == before
     with pytest.raises(InputError, match="no packed run 'a'"):
         unpack(tmp_path, "a")
+
+
+def test_packing_while_another_process_reads_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in ("a", "b"):
+        finish(tmp_path, run, bops=1)
+    load_runs(tmp_path)
+    finish(tmp_path, "c", bops=1)
+    looked, read = catalogue._results, catalogue._read
+    packed: list[int] = []
+
+    def pack() -> None:
+        if not packed:
+            packed.append(0)
+            packed[0] = compact(tmp_path)
+
+    def results(folder: Path):  # type: ignore[no-untyped-def]
+        if not packed:
+            pack()  # after the table was looked at, before the folder is
+        yield from looked(folder)
+
+    def reading(*arguments):  # type: ignore[no-untyped-def]
+        row = read(*arguments)
+        pack()  # after the file was read, before it is noted
+        return row
+
+    for name, slow in (("_results", results), ("_read", reading)):
+        with monkeypatch.context() as patch:
+            patch.setattr(catalogue, name, slow)
+            names = finished_names(tmp_path)
+        assert packed.pop() >= 1
+        assert names == finished_names(tmp_path) == {"a", "b", "c"} | ({"d"} if name == "_read" else set())
+        finish(tmp_path, "d", bops=1)
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,13 @@
 
 import json
 import os
+import re
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -56,3 +61,50 @@ def test_a_scheduler_that_is_not_there_is_one_line() -> None:
     with pytest.raises(InputError, match=r"no Dask scheduler at 'tcp://127\.0\.0\.1:1'") as caught:
         DaskCrew("tcp://127.0.0.1:1", timeout_seconds=1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_scheduler_and_workers_started_by_hand_run_a_plan(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    (tmp_path / "plan.yaml").write_text(json.dumps(PLAN | {"settings": {"epochs": 2}}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
+    commands = [["scheduler", "--host", address, "--no-dashboard"], *[["worker", address, "--nthreads", "1", "--no-dashboard"]] * 2]
+    started = [subprocess.Popen([*dask, *words], **quiet) for words in commands]  # type: ignore[call-overload]
+    try:
+        words = ["sweep", str(tmp_path / "plan.yaml"), "--out", str(tmp_path / "runs"), "--engine", "dask", "--scheduler", address]
+        command = [sys.executable, "-c", "from djpq.cli import main; main()", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=120)
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(PLAN['budgets'])} done" in done.stdout  # type: ignore[arg-type]
+
+
+def test_the_documented_slurm_snippet_asks_for_what_the_page_says() -> None:
+    pytest.importorskip("dask_jobqueue")
+    (snippet,) = (
+        code for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL) if "SLURM" in code
+    )
+    names: dict[str, Any] = {}
+    exec(compile(snippet.partition("cluster.scale")[0], "sweeps.md", "exec"), names)
+    cluster = names["cluster"]
+    try:
+        script = cluster.job_script()
+    finally:
+        cluster.close()
+    for line in (
+        "#SBATCH -p batch",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH -t 08:00:00",
+        "#SBATCH --signal=TERM@120",
+        "export OMP_NUM_THREADS=1",
+    ):
+        assert line in script
+    assert "--nworkers 8" in script
+    assert "--nthreads 1 " in script

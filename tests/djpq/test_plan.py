@@ -1,12 +1,14 @@
 """What a plan asks for: axes, machines with numbers of their own under an area limit, overrides, Sobol, lists, ladders, Optuna."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +133,7 @@ def test_mistakes_are_one_line(more: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_ladder_is_one_training_and_a_run_for_each_budget(tmp_path: Path) -> None:
     more = {"methods": ["djpq"], "settings": {"epochs": 4, "gate_lr": 0.6, "bits_lr": 1.0}, "seeds": [0, 1]}
     entries = plan(**more, generator={"kind": "ladder", "limit": "bops", "high": 8, "low": 2, "steps": 3}).entries()
@@ -145,6 +148,7 @@ def test_a_ladder_is_one_training_and_a_run_for_each_budget(tmp_path: Path) -> N
     assert sorted(sweep(tmp_path / "runs", entries, workers=1).skipped) == sorted(summary.done)
 
 
+@pytest.mark.slow
 def test_optuna_asks_again_what_it_asked_before_an_interruption(tmp_path: Path) -> None:
     axes = {"numbers.rows": {"low": 4, "high": 64, "log": True, "integer": True}, "budget.bops": {"low": 2, "high": 9, "percent": True}}
     made = plan(axes=axes, area_mm2=2.0, generator={"kind": "optuna", "trials": 12, "batch": 4, "seed": 1})
@@ -168,3 +172,9 @@ def test_show_prints_runs_defaults_and_time(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     for text in ("3 runs", "multiplier_rate: 0.1", "kind: grid", "of work", "ms a step"):
         assert text in shown.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/sweeps.md"])
+def test_the_documented_plan_is_one(page: str) -> None:
+    (text,) = re.findall(r"```yaml\n(networks:.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(validated(Plan, yaml.safe_load(text), page).entries()) > 10
