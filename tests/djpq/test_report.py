@@ -74,6 +74,11 @@ def make_metrics(result, steps=400):
         }  # fmt: skip
 
 
+FIVE_THOUSAND = (
+    ("loom", "bitfusion", "unpu", "stripes", "eyeriss"), ("djpq", "a.uniform", "a.bits_only", "a.two_stage"), [0.004 * 1.15**i for i in range(25)],
+)  # fmt: skip
+
+
 def make_runs(folder, networks=("resnet8",), machines=("loom",), methods=("djpq",), shares=(0.01, 0.04), seeds=2, steps=400):
     """A finished sweep below `folder`, and beside it a cache of float models that must be ignored."""
     for network in networks:
