@@ -28,6 +28,7 @@ from .accelerator import SWITCH, Accelerator
 from .bit_parallel import BitParallel
 from .bit_serial import BitSerial
 from .composable import BitComposable
+from .device import Device
 from .errors import InputError, nearest
 from .gates import SOURCE, number_from_gates, shipped_constants
 from .measured import Measured
@@ -45,6 +46,7 @@ FAMILIES: dict[str, type] = {
     "bit_serial": BitSerial,
     "bit_composable": BitComposable,
     "measured": Measured,
+    "device": Device,
 }
 PROFILES = Path(__file__).resolve().parent.parent / "accelerators"
 SCALES = {"pJ": energy_scale, "pJ/bit": energy_scale, "pJ/cycle": energy_scale, "um2": area_scale, "mm2": area_scale}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from . import bitfusion, eyeriss, mac_arrays, peaks
+from . import bitfusion, devices, eyeriss, mac_arrays, peaks
 
 NAMED_ARRAYS = ("BITFUSION FU", "BITBLADE FU", "LOOM FU", "BG_L2_L4_00_L3_11_L2_11_DVAFS_1 SWU")
 
@@ -80,6 +80,10 @@ def page() -> str:
         "What the profiles' `validate:` blocks name: throughput, efficiency and area as published; `hwmodel validate peaks` prints the rows, "
         "`hwmodel check NAME` holds a profile against its own. Constants of `unpu` and `envision` were fitted on two points each.",
         errors(peaks.study().by_group()),
+        "## Measured devices, keyword spotting",
+        "Five devices by an affine profile each, from published power logs (arXiv 1812.01739): `kws` is the spotter that the profiles are "
+        "anchored at, exact by construction; `scaled` are networks of up to 42 times its size, where the affine form is put to the test.",
+        errors(devices.study().by_group()),
         "## MAC arrays, 28 nm, gate level",
         "72 arrays at two clocks. Only 8x8 and 2x2 rows are at hand, so 8x4, 8x2 and 4x4 are predictions without an error yet; "
         "`hwmodel validate mac_arrays_28nm --against ROWS.csv` compares them. What can be compared: 2x2 rows of fully unrolled arrays, "

@@ -20,6 +20,7 @@ from hwmodel.bit_parallel import BitParallel
 from hwmodel.bit_serial import BitSerial
 from hwmodel.composable import BitComposable
 from hwmodel.cost import CHUNK
+from hwmodel.device import Device
 from hwmodel.gates import SOURCE
 from hwmodel.measured import Measured
 from hwmodel.memory import UNLIMITED, Memory
@@ -90,6 +91,7 @@ class Row:
     output_bits: int
     fused_read_bits: int
     steps: int = 1
+    computing_rows: int = 1  # of the whole network
 
 
 @dataclass
@@ -230,6 +232,13 @@ def measured(machine: Measured, row: Row) -> Array:
     return Array(cycles, cycles * n["device_mw"] / n["clock_mhz"] * 1000, nothing, nothing, nothing, nothing)
 
 
+def device(machine: Device, row: Row) -> Array:
+    n, nothing = numbers(machine), Fraction(0)
+    macs = row.groups * row.filters * row.reduction * row.positions * word_passes(n, row)
+    fixed_uj = n["fixed_uj"] / row.computing_rows if macs else nothing
+    return Array(macs * n["ps_per_mac"] / 10**6, macs * n["pj_per_mac"] + fixed_uj * 10**6, nothing, nothing, nothing, nothing)
+
+
 ORACLES: dict[type, Callable[[Any, Row], Array]] = {
     BitParallel: bit_parallel,
     RowStationary: row_stationary,
@@ -237,6 +246,7 @@ ORACLES: dict[type, Callable[[Any, Row], Array]] = {
     BitSerial: bit_serial,
     BitComposable: composable,
     Measured: measured,
+    Device: device,
 }
 
 
@@ -244,6 +254,10 @@ def memory_oracle(machine: Any, row: Row, array: Array) -> tuple[dict[str, Fract
     """Return traffic, energy and cycles of one row."""
     if isinstance(machine, Measured):
         return {}, {"device": array.compute_pj}, {"total": array.cycles, **dict.fromkeys(("on_chip", "dram", "exposed"), Fraction(0))}
+    if isinstance(machine, Device):
+        once = numbers(machine)["fixed_us"] / row.computing_rows if row.groups * row.filters * row.reduction else Fraction(0)
+        times = {"total": array.cycles + once, "exposed": once, **dict.fromkeys(("on_chip", "dram"), Fraction(0))}
+        return {}, {"device": array.compute_pj}, times
     n, clock = numbers(machine.memory), Fraction(float(machine.clock_mhz))
     input_bits, weight_bits, output_bits = (stored(bits, n) for bits in (row.input_bits, row.weight_bits, row.output_bits))
     inputs, weights = row.input_elements * input_bits, row.weight_elements * weight_bits
@@ -333,6 +347,8 @@ def random_rows(count: int) -> list[Row]:
 
 def test_an_execution_equals_exact_fractions(machine: Any) -> None:
     rows = random_rows(300)
+    computing = sum(1 for row in rows if row.filters * row.reduction)
+    rows = [replace(row, computing_rows=computing) for row in rows]
     work = Work(**{spec.name: torch.tensor([float(getattr(row, spec.name)) for row in rows], dtype=torch.float64) for spec in fields(Work)})
     run = machine.execute(work)
     for i, row in enumerate(rows):
@@ -562,7 +578,7 @@ def test_every_number_has_a_unit_and_a_source(name: str) -> None:
     profile = read_profile(name)
     assert profile.name == name == load_accelerator(name).name
     wanted = {"numbers": FAMILIES[profile.family]}
-    if not isinstance(load_accelerator(name), Measured):
+    if not isinstance(load_accelerator(name), (Measured, Device)):
         wanted["memory"] = Memory
     for section, family in wanted.items():
         quantities = getattr(profile, section)
