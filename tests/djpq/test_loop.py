@@ -95,6 +95,7 @@ def test_oscillation_counts_weights_that_turn_back(make: Make) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself, when it compiles
 def test_compiled_and_bf16_train_alike(make: Make) -> None:
     losses = {}
     for name, options in {"plain": {}, "compiled": {"compile": True}, "bf16": {"autocast": "bfloat16", "channels_last": True}}.items():

@@ -194,7 +194,8 @@ def test_an_owner_that_lost_its_lease_writes_no_result(tmp_path: Path, monkeypat
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(json.dumps(PLAN | {"methods": ["benchmarks.methods.idle:slowly"], "settings": {"epochs": 100}}))
-    command = [sys.executable, "-c", "from djpq.cli import main; main()", "sweep", str(tmp_path / "plan.yaml"), "--workers", "2"]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background job would start deaf to it
+    command = [sys.executable, "-c", f"{heard}; from djpq.cli import main; main()", "sweep", str(tmp_path / "plan.yaml"), "--workers", "2"]
     process = subprocess.Popen([*command, "--out", str(tmp_path / "runs")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not list(tmp_path.glob(f"runs/*/{CHECKPOINT}")) and time.monotonic() < until:
