@@ -93,26 +93,36 @@ def exact_model(pruned: GraphModule, grids: Mapping[str, WeightGrid]) -> GraphMo
 
 
 class Stored(Interpreter):
-    """Runs an exact model and keeps the integers that its quantizers write."""
+    """Runs an exact model and keeps the integers that its quantizers write.
 
-    def __init__(self, module: GraphModule) -> None:
+    With `read`, what is stored is read from there instead: each quantizer is compared where both models read the same. Else one value
+    that lies on a tie would make all layers after it differ.
+    """
+
+    def __init__(self, module: GraphModule, read: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(module)
         self.stored: dict[str, Tensor] = {}
+        self.read = read or {}
 
     def run_node(self, n: Node) -> Any:
         found = super().run_node(n)
         module = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
         if isinstance(module, ExactQuantizer):
             self.stored[n.name] = torch.round(found / module.exact_step).to(torch.int32)
+            if n.name in self.read:
+                return self.read[n.name].double() * module.exact_step
         return found
 
 
 @torch.no_grad()
 def stored_values(
-    pruned: GraphModule, grids: Mapping[str, WeightGrid], samples: tuple[Tensor, ...]
+    pruned: GraphModule, grids: Mapping[str, WeightGrid], samples: tuple[Tensor, ...], read: Mapping[str, Tensor] | None = None
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return the integers that each quantizer of a pruned model writes, by node, and its outputs, all computed in float64."""
-    runner = Stored(exact_model(pruned, grids))
+    """Return the integers that each quantizer of a pruned model writes, by node, and its outputs, all computed in float64.
+
+    `read`: the integers that the layers after each quantizer read, by node, in the place of its own.
+    """
+    runner = Stored(exact_model(pruned, grids), read)
     result = runner.run(*(sample.double() if sample.is_floating_point() else sample for sample in samples))
     return runner.stored, [result] if isinstance(result, Tensor) else list(result)
 
@@ -123,7 +133,7 @@ def prove(pruned: GraphModule, grids: Mapping[str, WeightGrid], model: IntegerMo
     program = model.program
     found, reference = model.run(*samples), model.run(*samples, exact=True)
     same = all(torch.equal(found[name].double(), reference[name]) for name in found)
-    values, outputs = stored_values(pruned, grids, samples)
+    values, outputs = stored_values(pruned, grids, samples, {name: found[held] for name, held in program.stored.items()})
     stored = sum(each.numel() for each in values.values())
     differing = sum(int((value != found[program.stored[name]]).sum()) for name, value in values.items())
     units = max(
