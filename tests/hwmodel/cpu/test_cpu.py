@@ -85,12 +85,3 @@ def test_the_command_prints_a_fit_and_writes_a_profile(tmp_path: Path) -> None:
     assert len(found["pairs"]) == 64
     for arguments, message in ((["--shape", "3"], "--shape is '3'"), (["--kernel", "gpu"], "--kernel is 'gpu'")):
         assert message in str(CliRunner().invoke(app, ["measure-cpu", *arguments]).exception)
-
-
-@pytest.mark.slow
-def test_time_follows_the_product_of_the_widths() -> None:
-    """Loose, since the machine may be busy: time of 8 x 8 over 2 x 2 bits, a control by the sum of the widths would give 4."""
-    found = measure_cpu((16, 16, 4096), kernel=numpy_kernel, widths=(2, 4, 8))
-    times = found.rows.set_index(["activation_bits", "weight_bits"])["seconds"]
-    assert times[8, 8] / times[2, 2] > 8
-    assert found.r_squared > 0.9
