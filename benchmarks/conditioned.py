@@ -99,7 +99,7 @@ def compress_range(
     order_gates(compressible, data, settings)
     steps = settings.joint_epochs() * data.steps(settings.batch_size)
     place = torch.zeros(())
-    bits_lr, gate_lr = settings.rates(steps)[1], settings.rates(steps)[0]
+    gate_lr, bits_lr = settings.rates(steps)
     for quantizer in compressible.quantizers:
         if len(quantizer.widths) > 1:
             parametrize.register_parametrization(quantizer, "scale", Line(place))

@@ -1,4 +1,7 @@
-"""The page about gates and its figure, from the tables that `benchmarks.rtl` and `hwmodel rtl characterize` wrote."""
+"""The page about gates and its figure, from the tables that `benchmarks.rtl` and `hwmodel rtl characterize` wrote.
+
+One file, since it reads as the page does: a function a section, in its order, most of it text.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -6,7 +6,6 @@ figure are made by `python -m benchmarks.study_table NAME`.
 """
 
 import argparse
-import functools
 import hashlib
 import inspect
 import json
@@ -21,18 +20,18 @@ from typing import Any
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 import djpq
 import hwmodel
-from djpq.sweep.identity import code_version
+from djpq.sweep.entry import Entry
+from djpq.sweep.identity import code_version, data_of
 from djpq.sweep.plan import Pretraining, load_method, validated
+from djpq.sweep.runs import float_model
 from hwmodel.errors import InputError
-from hwmodel.files import whole, write_text
+from hwmodel.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
-FLOATS = Path(__file__).parent.parent / "build" / "float"
+BUILT = Path(__file__).parent.parent / "build"
 
 
 class Candidate(BaseModel):
@@ -75,6 +74,14 @@ class Run(BaseModel):
     budget: dict[str, str]
     seed: int
     pretraining: Pretraining
+
+    @property
+    def entry(self) -> Entry:
+        """The run as a sweep knows it: what float model and data it starts from."""
+        return Entry(
+            network=self.network, width=self.width, data=self.data, accelerator=self.accelerator, budget=dict(self.budget), seed=self.seed,
+            pretraining=self.pretraining,
+        )  # fmt: skip
 
     @property
     def path(self) -> Path:
@@ -126,35 +133,11 @@ def waiting(study: Study, name: str, only: list[str]) -> list[Run]:
     return [run for run in runs if not run.path.is_file()]
 
 
-@functools.lru_cache(maxsize=1)
-def data_named(name: str) -> djpq.Data:
-    """Return a data set, loaded once a process."""
-    return djpq.load_data(name)
-
-
-def float_model(run: Run, data: djpq.Data) -> nn.Module:
-    """Return the float model of a seed, trained once."""
-    torch.manual_seed(run.seed)
-    options = {"in_channels": data.input_shape[0], "image_size": data.input_shape[-1]}
-    options |= {} if run.width == 1 else {"width": run.width}
-    model = hwmodel.zoo.build(run.network, num_classes=data.num_classes, **options)
-    key = hashlib.sha256(f"{run.pretraining.model_dump_json()} {data.fingerprint} {torch.__version__}".encode()).hexdigest()[:8]
-    path = FLOATS / f"{run.network}_{run.width:g}_{run.data}_s{run.seed}_{key}.safetensors"
-    if path.is_file():
-        model.load_state_dict(load_file(path))
-        return model.eval()
-    djpq.pretrain(model, data, **run.pretraining.model_dump(), seed=run.seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        save_file(model.state_dict(), partial)
-    return model
-
-
 def carry_out(run: Run) -> str:
     """Train, and write the result; a method that cannot hold the budget leaves its reason."""
     torch.set_num_threads(1)
     run.path.parent.mkdir(parents=True, exist_ok=True)
-    data, machine = data_named(run.data), hwmodel.load_accelerator(run.accelerator)
+    data, machine = data_of(run.entry), hwmodel.load_accelerator(run.accelerator)
     settings = validated(djpq.Settings, {**run.settings, "seed": run.seed}, "settings")
     about = {
         **run.model_dump(mode="json"),
@@ -163,8 +146,8 @@ def carry_out(run: Run) -> str:
     }  # fmt: skip
     try:
         method = load_method(run.method)
-        model = float_model(run, data)
-        keep = {"checkpoint": FLOATS / f"{run.path.stem}.safetensors"} if "checkpoint" in inspect.signature(method).parameters else {}
+        model = float_model(BUILT, run.entry, data)
+        keep = {"checkpoint": BUILT / f"{run.path.stem}.safetensors"} if "checkpoint" in inspect.signature(method).parameters else {}
         result = method(model, data, machine, djpq.Budget.from_mapping(run.budget), settings, **run.options, **keep)
     except InputError as error:
         write_text(run.path, json.dumps({**about, "refused": str(error)}, indent=1))

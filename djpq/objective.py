@@ -69,8 +69,8 @@ class Objective:
                 self.limits, start, rho=settings.rho, multiplier_rate=settings.multiplier_rate, ramp=settings.ramp
             )
         else:
-            assert settings.beta is not None or not budget
-            self.penalty = FixedPenalty(settings.beta or 0.0, simulate(network, full_precision(network), machine))
+            assert settings.beta is not None
+            self.penalty = FixedPenalty(settings.beta, simulate(network, full_precision(network), machine))
         self.cost: Cost = start
 
     def __call__(self, task_loss: Tensor) -> Tensor:
@@ -79,8 +79,12 @@ class Objective:
         self.cost = simulate(compressible.network, compressible.compression(settings.temperature, settings.gate_pressure), self.machine)
         progress = self.step / max(1, self.steps)
         rise = min(1.0, progress / settings.anneal) if settings.anneal else 1.0
-        penalty = self.penalty(self.cost, progress)
+        penalty = self.penalty(self.seen(self.cost), progress)
         return task_loss + rise * settings.gamma * compressible.information() + (penalty if self.limits else rise * penalty)
+
+    def seen(self, cost: Cost) -> Cost:
+        """Return the cost that the penalty pulls along: the cost itself; a control may put another gradient in its place."""
+        return cost
 
     def advance(self) -> None:
         """Keep widths, powers and means in their ranges; call it after each optimizer step."""
@@ -123,10 +127,10 @@ def decide(
     `whole_granules`: groups keep multiples of the channels that a pass of the machine writes, so that none is padded.
     """
     gates = list(compressible.gates.values())
+    held = all(gate.frozen for gate in gates)  # channels decided before, or none to decide: only widths are left to settle
     bits = compressible.bits()
     kept = torch.stack([gate.kept().sum() for gate in gates]).double() if gates else None
     if limits:
-        held = all(gate.frozen for gate in gates)  # channels decided before: only widths are left to settle
         allocation = Allocation(
             compressible.network, machine, limits, lambda widths, count: compressible.compression_of(widths, kept if held else count),
             [q.widths for q in compressible.quantizers], compressible.real_bits(), bits, None if held else kept,
@@ -134,13 +138,11 @@ def decide(
         )  # fmt: skip
         bits, counts = settle(allocation)
         kept = counts if counts is not None else kept
-    if all(gate.frozen for gate in gates):
-        compressible.fix(bits)
-        return
-    absorb_means(compressible)
-    for gate, count in zip(gates, kept.tolist() if kept is not None else [], strict=True):
-        strongest = gate.log_alpha().topk(int(count)).indices
-        gate.freeze(torch.zeros_like(gate.mask).index_fill(0, strongest, 1.0))
+    if not held and kept is not None:
+        absorb_means(compressible)
+        for gate, count in zip(gates, kept.tolist(), strict=True):
+            strongest = gate.log_alpha().topk(int(count)).indices
+            gate.freeze(torch.zeros_like(gate.mask).index_fill(0, strongest, 1.0))
     compressible.fix(bits)
 
 

@@ -5,6 +5,7 @@ over this is what optimising energy or cycles themselves is worth.
 """
 
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from djpq.pretraining import Progress
 from djpq.settings import Settings
 from djpq.train import Result, compressible_of, train
 from hwmodel.accelerator import Accelerator
-from hwmodel.cost import simulate
+from hwmodel.cost import Cost
 from hwmodel.numeric import through
 
 
@@ -33,12 +34,9 @@ class ProxyCost:
 class BopsObjective(Objective):
     """An objective whose penalty pulls along BOPs."""
 
-    def __call__(self, task_loss: Tensor) -> Tensor:
-        """Return the loss of one step."""
-        settings, compressible = self.settings, self.compressible
-        self.cost = simulate(compressible.network, compressible.compression(settings.temperature, settings.gate_pressure), self.machine)
-        penalty = self.penalty(ProxyCost(self.cost, self.cost.bops), self.step / max(1, self.steps))  # type: ignore[arg-type]
-        return task_loss + settings.gamma * compressible.information() + penalty
+    def seen(self, cost: Cost) -> Cost:
+        """Return the cost with the gradient of its BOPs."""
+        return cast(Cost, ProxyCost(cost, cost.bops))
 
 
 def compress(

@@ -6,8 +6,6 @@ user gives it); the bound on widths follows from the budget. Saliency is the siz
 over all groups together. Widths of all whole numbers are allowed, as in GETA.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +28,7 @@ INTERVAL = 10  # steps between two removals
 
 def compress(
     model: nn.Module, data: Data, machine: Accelerator, budget: Budget | None = None, settings: Settings | None = None, *,
-    progress: Progress | None = None, checkpoint: Path | None = None, sparsity: float = 0.3,
+    progress: Progress | None = None, sparsity: float = 0.3,
 ) -> Result:  # fmt: skip
     """Return the model without `sparsity` of its prunable channels and with widths under the bound that holds the budget."""
     settings = (settings or Settings()).model_copy(update={"gates": True, "learn_power": False, "step_form": False, "gamma": 0.0})

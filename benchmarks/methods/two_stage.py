@@ -6,7 +6,6 @@ first stage are options, to be chosen on validation.
 """
 
 import copy
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -25,7 +24,7 @@ from hwmodel.errors import InputError
 
 def compress(
     model: nn.Module, data: Data, machine: Accelerator, budget: Budget | None = None, settings: Settings | None = None, *,
-    progress: Progress | None = None, checkpoint: Path | None = None, macs: str | None = None, width: int | None = None, share: float = 0.34,
+    progress: Progress | None = None, macs: str | None = None, width: int | None = None, share: float = 0.34,
 ) -> Result:  # fmt: skip
     """Return the model pruned to `macs` of its MACs and then quantized to the budget with learned widths; or, with `width`, pruned to
     what the budget leaves at that width, and quantized at it. `share` of the epochs goes to pruning."""

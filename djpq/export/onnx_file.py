@@ -18,7 +18,7 @@ from ..integer.shapes import Sizes, sizes_of
 from ..weights import WeightGrid
 from .emission import OPSET, WIDE_OPSET, Emission, Style
 from .pools import rounded_before_pools
-from .rules import MODULES, RULES
+from .rules import RULES
 from .styles import QONNX_DOMAIN, STYLES
 
 
@@ -87,15 +87,14 @@ def write(e: Emission, node: Any) -> Any:
     """Write one node; what is known before the network runs is computed now, sizes are read off the results."""
     if node.op == "call_module":
         module = e.module.get_submodule(str(node.target))
-        rule: Callable[..., Any] | None = next((each for kind, each in MODULES.items() if isinstance(module, kind)), None)
-        return apply(e, node, rule, type(module).__name__)
+        return apply(e, node, RULES.of_module(module), type(module).__name__)
     name = operator_name(node)
     if node not in e.sizes and name not in PARTS:
         return None
     operands = [e.names[each] for each in node.all_input_nodes]
     if all(isinstance(each, Tensor) for each in operands):
         return node.target(*e.value(node.args), **e.value(node.kwargs))
-    return apply(e, node, RULES.get(name), name)
+    return apply(e, node, RULES.operators.get(name), name)
 
 
 def apply(e: Emission, node: Any, rule: Callable[..., Any] | None, name: str) -> Any:

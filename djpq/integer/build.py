@@ -19,7 +19,7 @@ from .expressions import Add, Affine, Clip, Concat, Constant, Expression, Island
 from .lowering import Lowering
 from .program import Output, Program
 from .requantize import ONE, SNAPS, Builder
-from .rules import MODULES, RULES
+from .rules import RULES
 from .shapes import sizes_of
 
 OUTPUT_LIMIT = 2**31 - 1
@@ -45,17 +45,17 @@ def lower(module: GraphModule, grids: Mapping[str, WeightGrid], samples: tuple[T
             flat = node.args[0] if isinstance(node.args[0], (tuple, list)) else (node.args[0],)
             outputs = [write_output(state, state.values[each], f"output.{i}") for i, each in enumerate(flat)]
         elif node.op == "call_module":
-            rule: Callable[..., Any] | None = next((r for kind, r in MODULES.items() if isinstance(modules[str(node.target)], kind)), None)
-            state.values[node] = apply(state, node, rule, type(modules[str(node.target)]).__name__, modules[str(node.target)])
+            held = modules[str(node.target)]
+            state.values[node] = apply(state, node, RULES.of_module(held), type(held).__name__, held)
         elif node in state.sizes:
             name = operator_name(node)
             operands = [state.values[each] for each in node.all_input_nodes]
             if operands and all(isinstance(each, Tensor) for each in operands):
                 state.values[node] = node.target(*state.value(node.args), **state.value(node.kwargs))  # type: ignore[operator]
             else:
-                state.values[node] = apply(state, node, RULES.get(name), name)
+                state.values[node] = apply(state, node, RULES.operators.get(name), name)
         elif node.op == "call_function" and operator_name(node) in PARTS:
-            state.values[node] = apply(state, node, RULES[operator_name(node)], operator_name(node))
+            state.values[node] = apply(state, node, RULES.operators[operator_name(node)], operator_name(node))
         else:  # a size, which the sizes of results already tell
             state.values[node] = None
     return Program(tuple(state.builder.instructions), tuple(inputs), tuple(outputs), state.builder.bounds, state.stored, requantization)

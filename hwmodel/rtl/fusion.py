@@ -6,6 +6,7 @@ routing stands outside. The sub-word multiplier shares operands along rows and c
 diagonal work and the others are held at zero: narrowing gives 8 / width products instead of (8 / width)^2.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ endmodule
 
 
 @dataclass(frozen=True)
-class _FusedUnit:
+class _FusedUnit(ABC):
     lanes: int = 1
     weight_bits: int = 8
     activation_bits: int = 8
@@ -126,17 +127,17 @@ endmodule
             yield {**operands, "clear": flag(k == 0, cases // WORD), **modes}
 
     @property
+    @abstractmethod
     def products_a_pass(self) -> int:
         """Products that one cycle takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weight_planes(self, weights: Integers, bit: int) -> Planes:
         """Return the weight port in one cycle."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activation_planes(self, activations: Integers, bit: int) -> Planes:
         """Return the activation port in one cycle."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ SMOKE = study.Study(
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(study, "FLOATS", tmp_path / "float")
+    monkeypatch.setattr(study, "BUILT", tmp_path / "build")
     return tmp_path / "results" / "smoke"
 
 

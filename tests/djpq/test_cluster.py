@@ -87,7 +87,6 @@ def test_a_scheduler_and_workers_started_by_hand_run_a_plan(tmp_path: Path) -> N
 
 
 def test_the_documented_slurm_snippet_asks_for_what_the_page_says() -> None:
-    pytest.importorskip("dask_jobqueue")
     (snippet,) = (
         code for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL) if "SLURM" in code
     )

@@ -1,5 +1,6 @@
 """ONNX files of finished models: odd widths, wide ones, heads and views; what cannot be written is refused."""
 
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,6 @@ import hwmodel
 from djpq import export_onnx
 from djpq.export.pools import rounded_before_pools
 from hwmodel.errors import InputError
-
-onnx = pytest.importorskip("onnx")
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, **more: int) -> nn.Conv2d:
