@@ -1,6 +1,7 @@
 """What of torchvision's models is traced, with MACs beside those of torch's and fvcore's counters: `python -m benchmarks.coverage`.
 
-Writes `docs/coverage.md` and the golden file that `tests/vision` checks. Needs the packages of `make vision`.
+Writes `docs/coverage.md` and the golden file that `tests/vision` checks. Needs the packages of `make vision`. A script that reads
+from the list of models to the page, longer for the two other counters beside ours.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 A `Layer` is geometry before compression. `Network` adds what couples the rows: channel groups (channels that can only be
 removed together, such as those of a residual stream) as two constant matrices `reads` and `writes`, and the schedule as
 `alive`. Everything a cost needs is an array over layers, so no formula ever loops over them.
+Longer than most files: a dozen of these arrays, each a few lines, belong to one type.
 """
 
 from collections.abc import Iterable

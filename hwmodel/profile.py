@@ -12,7 +12,7 @@ A profile names its family and fills the family's numbers:
 or it says `include: loom` instead of `family` and gives only what differs. A number may carry `low` and `high` with a
 `band_source`, where sources disagree. A number whose source is `rtl` has no value in the file: it is worked out from the netlist of
 the machine's unit (`hwmodel.gates`), again whenever lanes or widths change. The families declare unit and range of each number; this file only checks and fills. Every
-mistake is one line with file, line, key, value and what is allowed.
+mistake is one line with file, line, key, value and what is allowed; half of this file is those checks.
 """
 
 import math

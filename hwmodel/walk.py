@@ -6,7 +6,7 @@ passes them on, and whatever cannot be followed freezes them (still costed, neve
 elements is fused into the row that writes its operand, as long as nobody else reads that operand; otherwise it is a row of its own.
 
 Known special cases: the batch is read from the example, never from axis 0 (attention transposes it); an in-place operator
-renames its operand for all later readers.
+renames its operand for all later readers. One class, since all rules move the same state; the rules stand in `operators/`.
 """
 
 import operator

@@ -1,6 +1,7 @@
 """From a checked ONNX graph to steps: shape arithmetic folded to constants, weights dequantized, products brought to torch's form.
 
-The graph is run once on the meta device, so that every shape is known and no activation is computed.
+The graph is run once on the meta device, so that every shape is known and no activation is computed. One pass over
+one state, hence one file; what each operator computes stands in `operators.py`.
 """
 
 from collections import Counter

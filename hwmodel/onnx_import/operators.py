@@ -1,7 +1,7 @@
 """ONNX operators as torch functions: products, normalisation, element-wise functions, reductions, shapes.
 
 Each rule says with torch what the ONNX operator computes, so that `hwmodel.trace` alone knows what anything costs.
-Source: ONNX operator schemas, https://onnx.ai/onnx/operators/.
+Source: ONNX operator schemas, https://onnx.ai/onnx/operators/. A long table of short rules, read one at a time.
 """
 
 from functools import partial
