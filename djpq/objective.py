@@ -47,7 +47,7 @@ class Objective:
     """Adds the information term and the penalty of the budget to a task's loss, for `steps` optimizer steps.
 
     Without a budget it is the paper's loss: `CE + gamma KL + beta BOPs` with `settings.beta` (DJPQ, eq. of the total loss).
-    `cost` is what the last call priced, differentiable; `excess` and `multiplier` say how the budget is held.
+    `cost` is what the last call priced, differentiable; `penalty.excess` and `penalty.multiplier` say how the budget is held.
 
     **Errors**: InputError for neither budget nor beta, a limit below the smallest reachable cost, or a ramp that rates cannot follow.
     """
