@@ -8,6 +8,9 @@ one position (fully connected) has no second window: with `columns_take_filters 
 their weights arrive one column a cycle, so a step lasts at least `windows` input steps. Hence Stripes gains nothing from
 activation bits there and Loom gains 16 / weight bits, as published (Loom abstract). With 0 all columns but one idle (BISMO).
 
+With `skips_zero_weights = 1` products with weights that are zero are neither waited for nor paid: `reduction` counts those that are
+left, the mean over filters, as if they were spread evenly over filters and lanes. Real schedules wait for the fullest filter.
+
 A weight of a single step may be faster than one step (`single_step_gain`): UNPU's tables bundle 4 inputs of 1 bit instead of 3.
 
 Energy of a multiplication: `bit_product_pj x (w a + operand_overhead x max(w, a))` on the widths that the steps round up to:
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .accelerator import SWITCH, Execution, Granule, check_numbers, number
+from .accelerator import SWITCH, Execution, Granule, absent, check_numbers, number
 from .memory import ArrayRun, Memory
 from .numeric import Number, float64, maximum, through, tiles
 from .work import Work
@@ -41,6 +44,7 @@ class BitSerial:
     bit_product_pj: Number = number("pJ", 0, 1e3)
     operand_overhead: Number = number("bit", 0, 1e3)
     single_step_gain: Number = number("x", 1, 4, default=1)
+    skips_zero_weights: Number = number(SWITCH, 0, 1, default=0)
     compute_overhead: Number = number("x", 1, 100, default=1)
     unit_um2: Number = number("um2", 0, 1e7, default=0)
 
@@ -52,6 +56,12 @@ class BitSerial:
         """Area of the array, 0 when the profile does not give it."""
         return float64(self.filters) * self.windows * self.lanes * self.unit_um2 * 1e-6
 
+    def done(self, work: Work) -> Tensor:
+        """Return the share of the products that are done."""
+        if work.weight_density is None or absent(self.skips_zero_weights):
+            return float64(1.0)
+        return torch.where(float64(self.skips_zero_weights) > 0, work.weight_density, 1.0)
+
     def weight_steps(self, work: Work) -> Tensor:
         """Return serial steps of the weight: the first costs less where a single step gains."""
         steps, first = tiles(work.weight_bits, self.weight_step_bits), 1 / float64(self.single_step_gain)
@@ -61,7 +71,7 @@ class BitSerial:
     def compute_cycles(self, work: Work) -> Tensor:
         """Return passes over the grid times serial steps, per layer."""
         input_steps = tiles(work.input_bits, self.input_step_bits)
-        reduction = work.groups * tiles(work.reduction, self.lanes)
+        reduction = work.groups * tiles(work.reduction * self.done(work), self.lanes)
         many = tiles(work.filters, self.filters) * tiles(work.positions, self.windows) * input_steps
         single = tiles(work.filters, self.filters * self.windows) * maximum(float64(self.windows), input_steps)
         return reduction * torch.where(self.is_single(work), single, many) * self.weight_steps(work) * self.compute_overhead
@@ -71,12 +81,12 @@ class BitSerial:
         return (work.positions <= 1) & (float64(self.columns_take_filters) > 0)
 
     def granule(self, work: Work) -> Granule:
-        """Return what one pass takes: with a single position the window columns take filters."""
+        """Return what one pass takes: with a single position the window columns take filters; products that are skipped take no lane."""
         many, single = float64(self.filters), float64(self.filters * self.windows)
         is_single = self.is_single(work)
         return Granule(
             filters=torch.where(is_single, single, many),
-            reduction=float64(self.lanes) * torch.ones_like(work.reduction),
+            reduction=float64(self.lanes) * torch.ones_like(work.reduction) / self.done(work),
             positions=torch.where(is_single, 1.0, float64(self.windows)),
         )
 
@@ -84,7 +94,9 @@ class BitSerial:
         """Return cycles, energy and traffic of every row."""
         weight = tiles(work.weight_bits, self.weight_step_bits) * self.weight_step_bits
         inputs = tiles(work.input_bits, self.input_step_bits) * self.input_step_bits
-        multiply_pj = work.macs * self.bit_product_pj * (weight * inputs + self.operand_overhead * maximum(weight, inputs))
+        multiply_pj = (
+            work.macs * self.done(work) * self.bit_product_pj * (weight * inputs + self.operand_overhead * maximum(weight, inputs))
+        )
         products = work.groups * work.reduction
         sums = work.output_elements * self.memory.partial_sum_bits * (work.reduction > 0)
         stored = self.memory.stored(work)

@@ -1,7 +1,7 @@
 """What a compressed network costs: the one formula behind report, training and sweep.
 
 Counting conventions: one MAC is one multiplication and one addition; `BOPs = MACs x weight bits x input bits`, for a product of
-two activations both operands' bits; every convolution, linear layer and matrix product counts, bias and element-wise work
+two activations both operands' bits, of weights that are zero none; every convolution, linear layer and matrix product counts, bias and element-wise work
 does not. Example: a 3 x 3 convolution from 16 to 32 channels on 8 x 8 positions has 9 x 16 x 32 x 64 = 294,912 MACs; at 4-bit
 weights and 8-bit inputs 9,437,184 BOPs.
 """
@@ -212,19 +212,19 @@ def sum_of(components: Iterable[Tensor]) -> Tensor:
 
 def _chunks(compression: Compression) -> list[Compression]:
     """Return a batch in parts of CHUNK configurations, anything else whole."""
-    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    tensors = compression.tensors.values()
     batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     if len(batch) != 1 or batch[0] <= CHUNK:
         return [compression]
     parts = (tensor.expand(*batch, -1).split(CHUNK) for tensor in tensors)
-    return [Compression(*part) for part in zip(*parts, strict=True)]
+    return [compression.with_tensors(part) for part in zip(*parts, strict=True)]
 
 
 def _join(parts: list[LayerCost], compression: Compression) -> LayerCost:
     """Return costs joined along their configurations; what holds for all of them is taken once."""
     if len(parts) == 1:
         return parts[0]
-    tensors = compression.weight_bits, compression.activation_bits, compression.kept_channels
+    tensors = compression.tensors.values()
     (count,) = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
 
     def joined(parts: list) -> object:  # type: ignore[type-arg]

@@ -22,7 +22,7 @@ class LayerCost:
 
     `granule_channels` and `wasted_channels` are of the `input` and of the `output`: the channels of one group that a pass of the
     machine takes at the layer's widths, and those it pads in all groups. A depthwise layer has one input channel a group, so it
-    wastes the rest of the granule in each. `utilization` is the share of products that are not padding. 0 where nothing computes.
+    wastes the rest of the granule in each. `weight_bits` of sparse weights is their packed size, also where a machine expands them to read them. `utilization` is the share of products that are not padding. 0 where nothing computes.
     """
 
     macs: Tensor
@@ -88,6 +88,7 @@ def layer_cost(network: Network, compression: Compression, machine: Accelerator)
     """Return what every layer costs."""
     seen = work(network, compression)
     run: Execution = machine.execute(seen)
+    width = run.stored_weight_bits if seen.packed_weight_bits is None else seen.packed_weight_bits
     return LayerCost(
         macs=seen.macs,
         bops=seen.bops,
@@ -98,7 +99,7 @@ def layer_cost(network: Network, compression: Compression, machine: Accelerator)
         exposed_cycles=run.exposed_cycles,
         energy_pj=run.energy_pj,
         traffic_bits=run.traffic_bits,
-        weight_bits=stored_weights(network, seen) * run.stored_weight_bits,
+        weight_bits=stored_weights(network, seen) * width,
         activation_bits=seen.output_elements * run.stored_output_bits,
         work=seen,
         machine=machine,

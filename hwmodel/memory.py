@@ -10,7 +10,7 @@ the published BitFusion simulator) pay `2 x partial_sum_bits` an output. `exact_
 `cycles = max(array, buffer ports, DRAM interface) + exposed`. With `exposes_ends = 1` the first fill and the last drain of the
 buffers overlap with nothing, as in that simulator. Split buffers have a port each, one shared buffer (`shared_buffer = 1`) has
 one port, and whichever operand is kept may fill all of it. Widths are stored packed, or in containers of `container_bits`
-and their doubles.
+and their doubles. Sparse weights are moved and held packed, index included, with `reads_sparse_weights = 1`, and else like dense ones.
 
 Known limits: the halo of overlapping input tiles is not counted, DRAM latency is hidden, operands of fused element-wise
 operators are charged at their raw width.
@@ -67,6 +67,7 @@ class Memory:
     on_chip_bits_per_cycle: Number = number("bit/cycle", 1e-3, UNLIMITED, default=UNLIMITED)
     exposes_ends: Number = number(SWITCH, 0, 1, default=0)
     container_bits: Number = number("bit", 0, 64, default=0)
+    reads_sparse_weights: Number = number(SWITCH, 0, 1, default=0)
     leakage_mw: Number = number("mW", 0, 1e6, default=0)
     buffer_mm2: Number = number("mm2", 0, 1e4, default=0)
     exact_tiles: Number = False  # search all tilings of a layer instead of the closed form of `operand_traffic`
@@ -75,10 +76,14 @@ class Memory:
         check_numbers(self)
 
     def stored(self, work: Work) -> Work:
-        """Return the work with every operand as wide as its container."""
-        if absent(self.container_bits):
+        """Return the work with every operand as wide as its container, and with weights as wide as they are packed where it reads those."""
+        reads_packed = work.packed_weight_bits is not None and not absent(self.reads_sparse_weights)
+        if absent(self.container_bits) and not reads_packed:
             return work
         widths = {name: container(getattr(work, name), self.container_bits) for name in ("input_bits", "weight_bits", "output_bits")}
+        if reads_packed:
+            assert work.packed_weight_bits is not None
+            widths["weight_bits"] = torch.where(float64(self.reads_sparse_weights) > 0, work.packed_weight_bits, widths["weight_bits"])
         return replace(work, **widths)
 
     def capacity_bits(self) -> tuple[Number, Number, Number]:

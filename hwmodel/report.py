@@ -34,6 +34,8 @@ def table(cost: Cost) -> pd.DataFrame:
     add("weight_bits", seen.weight_bits)
     add("output_bits", seen.output_bits)
     frame.loc[[not (row.computes or row.weight) for row in network.layers], "weight_bits"] = float("nan")
+    if seen.weight_density is not None:
+        add("weight_density", seen.weight_density)
     add("macs", layer.macs)
     add("bops", layer.bops)
     add("cycles", layer.cycles)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .compression import Compression
 from .network import Network
+from .sparsity import packed_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,8 @@ class Work:
 
     The second operand is the weight, or an activation in a matrix product of two (attention). What can only run one step after the
     other (a recurrent product) has as many `groups` for each step, and `weight_elements` count for every step: `steps` tells how often
-    the same weights are used.
+    the same weights are used. `weight_density` is the share of the weights that are not zero, and `packed_weight_bits` what one weight takes
+    on average when the others are left out and an index tells where they stand; None where all rows are dense.
     """
 
     groups: Tensor
@@ -37,6 +39,8 @@ class Work:
     output_bits: Tensor
     fused_read_bits: Tensor
     steps: Tensor
+    weight_density: Tensor | None = None
+    packed_weight_bits: Tensor | None = None
 
     @property
     def recurs(self) -> bool:
@@ -50,8 +54,9 @@ class Work:
 
     @property
     def bops(self) -> Tensor:
-        """Bit operations: MACs x weight bits x input bits."""
-        return self.macs * self.weight_bits * self.input_bits
+        """Bit operations: MACs x weight bits x input bits, without those of weights that are zero, whether a machine skips them or not."""
+        dense = self.macs * self.weight_bits * self.input_bits
+        return dense if self.weight_density is None else dense * self.weight_density
 
 
 def work(network: Network, compression: Compression) -> Work:
@@ -83,6 +88,14 @@ def work(network: Network, compression: Compression) -> Work:
         leading = torch.broadcast_shapes(activation_bits.shape[:-1], weight_bits.shape[:-1])
         operands = torch.cat([activation_bits.expand(*leading, -1), weight_bits.expand(*leading, -1)], -1)
         second_bits = operands.index_select(-1, network.second_operand)
+    density = packed = None
+    if compression.weight_density is not None:
+        density = compression.weight_density
+        if network.shares_weights:
+            density = density.index_select(-1, network.weight_owner)
+        if network.multiplies_activations:
+            density = torch.where(network.second_operand < len(network.layers), 1.0, density)
+        packed = packed_bits(compression.weight_index, second_bits, density, groups * filters / network.steps, reduction)
     return Work(
         groups=groups,
         filters=filters,
@@ -97,6 +110,8 @@ def work(network: Network, compression: Compression) -> Work:
         output_bits=activation_bits,
         fused_read_bits=(output_elements * activation_bits) @ network.fused_reads.T,
         steps=network.steps,
+        weight_density=density,
+        packed_weight_bits=packed,
     )
 
 

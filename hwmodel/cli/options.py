@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..network import Network
 from ..onnx_import import load_onnx
 from ..profile import available
+from ..sparsity import NO_INDEX
 from ..trace import trace
 from ..validate import STUDIES
 from ..zoo import ZOO, load_model
@@ -28,11 +29,15 @@ class Grouping(str, Enum):
 
 
 class Spec(BaseModel):
-    """A compression file: `{"bits": {layer: {"weight_bits": 4, "activation_bits": 8}}, "kept": {group: channels}}`."""
+    """A compression file: `{"bits": {layer: {"weight_bits": 4, "activation_bits": 8}}, "kept": {group: channels}}`.
+
+    A layer may also have a `weight_density`; `weight_index` then tells how its weights are stored, such as `run_length_5`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     bits: dict[str, dict[str, float]] = {}
     kept: dict[str, float] = {}
+    weight_index: str = NO_INDEX.name
 
 
 # ---- what the user may type ------------------------------------------------------------------------------------------
@@ -63,7 +68,9 @@ WeightBits = Annotated[float | None, typer.Option(help="Width of all weights.", 
 ActivationBits = Annotated[float | None, typer.Option(help="Width of all activations.", show_default="8")]
 InputBits = Annotated[float | None, typer.Option(help="Width of the network's inputs.", show_default="8")]
 FirstLastBits = Annotated[float | None, typer.Option(help="Width of the first and the last layer.")]
-SpecFile = Annotated[Path | None, typer.Option("--compression", help="JSON file of widths by layer and kept channels by group.")]
+SpecFile = Annotated[
+    Path | None, typer.Option("--compression", help="JSON file of widths and densities by layer and kept channels by group.")
+]
 Node = Annotated[float | None, typer.Option(help="Scale energies of logic to this technology node in nm; DRAM never.")]
 Axes = Annotated[list[str] | None, typer.Option(metavar="NAME=SIZE", help="Size of a free axis of an ONNX file; give it again.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
@@ -113,7 +120,7 @@ def read_compression(path: Path, network: Network) -> Compression:
     """Return the compression in a JSON file; InputError names the file and what is wrong in it."""
     try:
         spec = Spec.model_validate_json(path.read_bytes())
-        return Compression.from_names(network, spec.bits, spec.kept)
+        return Compression.from_names(network, spec.bits, spec.kept, spec.weight_index)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])

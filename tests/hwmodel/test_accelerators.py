@@ -26,12 +26,15 @@ from hwmodel.measured import Measured
 from hwmodel.memory import UNLIMITED, Memory
 from hwmodel.profile import FAMILIES, read_profile
 from hwmodel.row_stationary import RowStationary
+from hwmodel.sparsity import RunLength
 from hwmodel.subword import SubWord
 
 KIB = 8192
 
 
-EFFECTS = {"shared_buffer": 1, "on_chip_bits_per_cycle": 300.0, "exposes_ends": 1, "container_bits": 8, "leakage_mw": 50.0}
+EFFECTS = {
+    "shared_buffer": 1, "on_chip_bits_per_cycle": 300.0, "exposes_ends": 1, "container_bits": 8, "leakage_mw": 50.0, "reads_sparse_weights": 1,
+}  # fmt: skip
 
 
 @pytest.fixture(params=[*available(), *(f"{name} with every effect" for name in ("loom", "bitfusion", "systolic_ws", "envision"))])
@@ -54,11 +57,13 @@ def random_compressions(network: Network, count: int, seed: int = 0, widest: int
     bits = torch.randint(1, widest + 1, (2, count, len(network.layers)), generator=draw).double()
     share = torch.rand(count, len(network.groups), generator=draw, dtype=torch.float64)
     free = torch.tensor([group.prunable for group in network.groups])
-    return Compression(bits[0], bits[1], torch.where(free, (share * network.group_channels).ceil(), network.group_channels))
+    kept = torch.where(free, (share * network.group_channels).ceil(), network.group_channels)
+    density = 2.0 ** -torch.randint(0, 7, bits[0].shape, generator=draw).double()
+    return Compression(bits[0], bits[1], kept, density, weight_index=RunLength(4))
 
 
 def pick(compression: Compression, i: int) -> Compression:
-    return Compression(compression.weight_bits[i], compression.activation_bits[i], compression.kept_channels[i])
+    return compression.with_tensors(tensor[i] for tensor in compression.tensors.values())
 
 
 def per_layer(run: Any) -> dict[str, Tensor]:
@@ -68,7 +73,7 @@ def per_layer(run: Any) -> dict[str, Tensor]:
         value = getattr(run, name)
         parts = value if isinstance(value, dict) else vars(value) if is_dataclass(value) else None
         named |= {name: value} if parts is None else {f"{name}.{key}": tensor for key, tensor in parts.items()}
-    return named
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 # ---- an oracle in exact fractions ------------------------------------------------------------------------------------
@@ -91,6 +96,8 @@ class Row:
     output_bits: int
     fused_read_bits: int
     steps: int = 1
+    weight_density: Fraction = Fraction(1)
+    packed_weight_bits: Fraction = Fraction(64)
     computing_rows: int = 1  # of the whole network
 
 
@@ -123,6 +130,11 @@ def stored(bits: int, n: dict[str, Fraction]) -> Fraction:
     return width or Fraction(bits)
 
 
+def stored_weight(row: Row, n: dict[str, Fraction]) -> Fraction:
+    """Return what one weight takes where the memory reads it."""
+    return row.packed_weight_bits if n["reads_sparse_weights"] else stored(row.weight_bits, n)
+
+
 def bit_serial(machine: BitSerial, row: Row) -> Array:
     n, memory = numbers(machine), numbers(machine.memory)
     weight_steps, input_steps = ceil(row.weight_bits / n["weight_step_bits"]), ceil(row.input_bits / n["input_step_bits"])
@@ -132,13 +144,13 @@ def bit_serial(machine: BitSerial, row: Row) -> Array:
         passes = ceil(row.filters / (n["filters"] * n["windows"])) * max(Fraction(input_steps), n["windows"])
     steps = weight_steps if weight_steps > 1 else weight_steps / n["single_step_gain"]
     weight, inputs = weight_steps * n["weight_step_bits"], input_steps * n["input_step_bits"]
-    macs = row.groups * row.filters * row.reduction * row.positions
+    done = row.weight_density if n["skips_zero_weights"] else Fraction(1)
+    macs = row.groups * row.filters * row.reduction * done * row.positions
     return Array(
-        cycles=Fraction(row.groups * ceil(row.reduction / n["lanes"]) * passes * steps) * n["compute_overhead"],
+        cycles=Fraction(row.groups * ceil(row.reduction * done / n["lanes"]) * passes * steps) * n["compute_overhead"],
         compute_pj=macs * n["bit_product_pj"] * (weight * inputs + n["operand_overhead"] * max(weight, inputs)),
         input_bits=Fraction(row.groups * row.reduction * row.positions * ceil(row.filters / n["filters"])) * stored(row.input_bits, memory),
-        weight_bits=Fraction(row.groups * row.reduction * row.filters * ceil(row.positions / n["windows"]))
-        * stored(row.weight_bits, memory),
+        weight_bits=Fraction(row.groups * row.reduction * row.filters * ceil(row.positions / n["windows"])) * stored_weight(row, memory),
         output_read_bits=Fraction(0),
         output_write_bits=row.output_elements * memory["partial_sum_bits"] if row.reduction else Fraction(0),
     )
@@ -156,7 +168,7 @@ def composable(machine: BitComposable, row: Row) -> Array:
         cycles=cycles * n["compute_overhead"],
         compute_pj=cycles * n["rows"] * n["columns"] * n["unit_pj_per_cycle"],
         input_bits=Fraction(row.groups * row.reduction * row.positions * filter_tiles) * stored(row.input_bits, memory),
-        weight_bits=row.weight_elements * stored(row.weight_bits, memory),
+        weight_bits=row.weight_elements * stored_weight(row, memory),
         output_read_bits=sums,
         output_write_bits=sums,
     )
@@ -178,7 +190,7 @@ def bit_parallel(machine: BitParallel, row: Row) -> Array:
         folds = filter_tiles * reduction_tiles * (row.positions + fill * (2 * rows + columns - 2))
     macs, sums = row.groups * row.filters * row.reduction * row.positions, row.output_elements * memory["partial_sum_bits"]
     sums = sums if row.reduction else Fraction(0)
-    weights = row.weight_elements * stored(row.weight_bits, memory)
+    weights = row.weight_elements * stored_weight(row, memory)
     return Array(
         cycles=(row.groups * folds * word_passes(n, row) - fill) * n["compute_overhead"] if macs else Fraction(0),
         compute_pj=macs * word_passes(n, row) * n["mac_pj"],
@@ -216,7 +228,7 @@ def subword(machine: SubWord, row: Row) -> Array:
         cycles=Fraction(row.groups * row.positions * filter_tiles * folds * word_passes(n, row)) * n["compute_overhead"],
         compute_pj=macs * word_passes(n, row) * n["mac_pj"] * Fraction(float(share) ** float(n["energy_exponent"])),
         input_bits=row.groups * row.reduction * row.positions * filter_tiles * stored(row.input_bits, memory),
-        weight_bits=row.weight_elements * stored(row.weight_bits, memory),
+        weight_bits=row.weight_elements * stored_weight(row, memory),
         output_read_bits=sums * max(0, folds - 1),
         output_write_bits=sums * folds,
     )
@@ -259,7 +271,7 @@ def memory_oracle(machine: Any, row: Row, array: Array) -> tuple[dict[str, Fract
         times = {"total": array.cycles + once, "exposed": once, **dict.fromkeys(("on_chip", "dram"), Fraction(0))}
         return {}, {"device": array.compute_pj}, times
     n, clock = numbers(machine.memory), Fraction(float(machine.clock_mhz))
-    input_bits, weight_bits, output_bits = (stored(bits, n) for bits in (row.input_bits, row.weight_bits, row.output_bits))
+    input_bits, weight_bits, output_bits = stored(row.input_bits, n), stored_weight(row, n), stored(row.output_bits, n)
     inputs, weights = row.input_elements * input_bits, row.weight_elements * weight_bits
     sizes = {name: n[f"{name}_buffer_kib"] * KIB for name in ("weight", "input", "output")}
     if n["shared_buffer"]:
@@ -340,6 +352,8 @@ def random_rows(count: int) -> list[Row]:
                 weight_bits=one([*range(1, 17), 24, 32, 56]),
                 output_bits=one([1, 3, 8, 32]),
                 fused_read_bits=fused,
+                weight_density=Fraction(1, one([1, 1, 2, 4, 16, 64])),
+                packed_weight_bits=Fraction(one([*range(1, 60)]), 8),
             )
         )
     return rows
@@ -396,11 +410,13 @@ def test_a_batch_equals_single_configurations_bit_for_bit(count: int, machine: A
 
 def test_gradients_of_a_chunked_batch_equal_single_ones(machine: Accelerator, network: Network) -> None:
     drawn, count = random_compressions(network, CHUNK + 3), CHUNK + 3
-    tensors = [getattr(drawn, spec.name).clone().requires_grad_() for spec in fields(drawn)]
-    found = torch.autograd.grad(simulate(network, Compression(*tensors), machine).energy_pj.sum(), tensors)
+    tensors = [tensor.clone().requires_grad_() for tensor in drawn.tensors.values()]
+    energy = simulate(network, drawn.with_tensors(tensors), machine).energy_pj.sum()
+    found = torch.autograd.grad(energy, tensors, materialize_grads=True, allow_unused=True)
     for i in (0, count - 1):
-        single = [getattr(drawn, spec.name)[i].clone().requires_grad_() for spec in fields(drawn)]
-        for many, one in zip(found, torch.autograd.grad(simulate(network, Compression(*single), machine).energy_pj, single), strict=True):
+        single = [tensor[i].clone().requires_grad_() for tensor in drawn.tensors.values()]
+        energy = simulate(network, drawn.with_tensors(single), machine).energy_pj
+        for many, one in zip(found, torch.autograd.grad(energy, single, materialize_grads=True, allow_unused=True), strict=True):
             torch.testing.assert_close(many[i], one, rtol=1e-12, atol=0)
 
 
@@ -508,7 +524,7 @@ def test_fields_that_compute_does_not_see_have_no_gradient(machine: Accelerator,
 
 def test_training_sees_the_cost_that_is_reported(machine: Accelerator, network: Network) -> None:
     drawn = random_compressions(network, 20)
-    learned = Compression(*(getattr(drawn, spec.name).clone().requires_grad_() for spec in fields(drawn)))
+    learned = drawn.with_tensors(tensor.clone().requires_grad_() for tensor in drawn.tensors.values())
     seen, reported = simulate(network, learned, machine), simulate(network, drawn, machine)
     for name, tensor in per_layer(reported.per_layer).items():
         assert torch.equal(per_layer(seen.per_layer)[name].detach(), tensor), name
@@ -518,15 +534,17 @@ def test_training_sees_the_cost_that_is_reported(machine: Accelerator, network: 
 
 
 def steps_up(network: Network, base: Compression) -> Compression:
-    """Return the base first, then every configuration with one width one bit wider or one prunable group one channel larger."""
+    """Return the base first, then every configuration with one width a bit wider, one layer half as sparse or one group a channel larger."""
     rows = [base]
     for i in range(len(network.layers)):
         rows.append(replace(base, weight_bits=base.weight_bits + torch.eye(len(network.layers))[i]))
         rows.append(replace(base, activation_bits=base.activation_bits + torch.eye(len(network.layers))[i]))
+        assert base.weight_density is not None
+        rows.append(replace(base, weight_density=(base.weight_density * (1 + torch.eye(len(network.layers))[i])).clamp(max=1)))
     for i, group in enumerate(network.groups):
         if group.prunable and base.kept_channels[i] < group.channels:
             rows.append(replace(base, kept_channels=base.kept_channels + torch.eye(len(network.groups))[i]))
-    return Compression(*(torch.stack([getattr(row, spec.name) for row in rows]) for spec in fields(Compression)))
+    return base.with_tensors(torch.stack(same) for same in zip(*(row.tensors.values() for row in rows), strict=True))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -549,6 +567,20 @@ def test_the_total_energy_of_wider_networks_never_falls(machine: Accelerator, zo
     network = zoo("resnet8")
     energies = [simulate(network, uniform(network, bits, bits), machine).energy_pj.item() for bits in range(1, 17)]
     assert energies == sorted(energies)
+
+
+def test_unstructured_zeros_save_time_on_a_machine_that_skips_them_alone(machine: Any, network: Network) -> None:
+    dense = uniform(network, 8, 8)
+    sparse = replace(dense, weight_density=torch.full_like(dense.weight_bits, 1 / 16), weight_index=RunLength(4))
+    before, after = simulate(network, dense, machine), simulate(network, sparse, machine)
+    assert torch.equal(after.macs, before.macs)
+    assert after.bops == before.bops / 16
+    assert after.weight_bits < before.weight_bits / 4
+    skips, reads = getattr(machine, "skips_zero_weights", 0), getattr(getattr(machine, "memory", None), "reads_sparse_weights", 0)
+    assert (after.per_layer.compute_cycles.sum() < before.per_layer.compute_cycles.sum()) == bool(skips)
+    if not (skips or reads):
+        assert torch.equal(after.per_layer.cycles, before.per_layer.cycles)
+        assert torch.equal(after.energy_pj, before.energy_pj)
 
 
 def test_no_channels_stay_finite(machine: Accelerator, network: Network) -> None:

@@ -47,7 +47,7 @@ def test_what_is_not_named_stays_whole(network: Network) -> None:
     ("bits", "kept", "message"),
     [
         ({"conv_1": {"weight_bits": 4}}, {}, "no layer is named 'conv_1'; did you mean 'conv1'?"),
-        ({"conv1": {"weights": 4}}, {}, "layer conv1: unknown key 'weights'; known are weight_bits and activation_bits"),
+        ({"conv1": {"weights": 4}}, {}, "layer conv1: unknown key 'weights'; known are weight_bits, activation_bits and weight_density"),
         ({"conv1": {"weight_bits": 0}}, {}, "layer conv1: weight_bits is 0; the range is 1 to 64"),
         ({"conv1": {"activation_bits": 65}}, {}, "layer conv1: activation_bits is 65; the range is 1 to 64"),
         ({"conv1": {"weight_bits": float("nan")}}, {}, "layer conv1: weight_bits is nan; the range is 1 to 64"),

@@ -55,7 +55,7 @@ def test_macs_of_a_compression(zoo) -> None:  # type: ignore[no-untyped-def]
 
 def test_counts_of_a_compression_that_is_learned(zoo) -> None:  # type: ignore[no-untyped-def]
     network = zoo("kws")
-    learned = Compression(*(tensor.requires_grad_() for tensor in vars(uniform(network, 4, 4)).values()))
+    learned = Compression(*(tensor.requires_grad_() for tensor in uniform(network, 4, 4).tensors.values()))
     assert (macs(network, learned), bops(network, learned)) == (172_800, 390 * 256 * 32 + (256 * 256 + 256 * 29) * 16)
 
 
