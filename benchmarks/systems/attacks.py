@@ -28,7 +28,7 @@ def unrestricted_deepfool(model: nn.Module, inputs: Tensor, labels: Tensor) -> T
     return deepfool(model, inputs, bounds=BOUNDS)
 
 
-def projected_gradient(model: nn.Module, inputs: Tensor, labels: Tensor, size: float, steps: int = 50) -> Tensor:
+def projected_gradient(model: nn.Module, inputs: Tensor, labels: Tensor, size: float, steps: int = 30) -> Tensor:
     """Return what ascends the loss within an RMS of `size`, from a fixed random start; steps of `size` / 10. **Source**: arXiv 1706.06083."""
     start = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0), dtype=inputs.dtype)
     change = (inputs + limited(start, size)).clamp(*BOUNDS) - inputs
@@ -51,8 +51,22 @@ def accuracies(model: nn.Module, inputs: Tensor, labels: Tensor, budgets: Sequen
 
     A strong DeepFool on this very model, cut to every budget. Budget 0 is the clean accuracy.
     """
-    change, standing, found = deepfool(model, inputs, iterations, bounds=BOUNDS), right(model, inputs, labels), []
+    return within(model, inputs, labels, budgets, deepfool(model, inputs, iterations, bounds=BOUNDS), and_gradients=False)
+
+
+def both_accuracies(model: nn.Module, inputs: Tensor, labels: Tensor, budgets: Sequence[float] = BUDGETS) -> list[float]:
+    """Return the same where a sample must also withstand projected gradients at each budget."""
+    return within(model, inputs, labels, budgets, deepfool(model, inputs, 100, bounds=BOUNDS), and_gradients=True)
+
+
+def within(
+    model: nn.Module, inputs: Tensor, labels: Tensor, budgets: Sequence[float], change: Tensor, *, and_gradients: bool
+) -> list[float]:  # fmt: skip
+    """Return the share that stays right up to each budget."""
+    standing, found = right(model, inputs, labels), []
     for budget in budgets:
         standing &= right(model, inputs + limited(change, budget), labels)
+        if and_gradients and budget:
+            standing &= right(model, inputs + projected_gradient(model, inputs, labels, budget), labels)
         found.append(float(standing.float().mean()))
     return found
