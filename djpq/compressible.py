@@ -140,8 +140,8 @@ class CompressibleModel(nn.Module):
         return Compression(table[..., self._weight_index], table[..., self._activation_index], channels)
 
     def information(self) -> Tensor:
-        """Return the VIB term, 0 without gates."""
-        gates = list(self.gates.values())
+        """Return the VIB term, 0 without noisy gates."""
+        gates = [gate for gate in self.gates.values() if gate.noisy]
         return information(gates) if gates else torch.zeros(())
 
     @torch.no_grad()
