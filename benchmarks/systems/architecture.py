@@ -34,7 +34,7 @@ from .transfer import (
     score,
     train,
     with_weights,
-)  # fmt: skip
+)
 
 NETWORK, MACHINE, INDEX = "mlp 64-128-128-5", "loom_sparse", "csr"
 GAMMAS: dict[Granularity, tuple[float, ...]] = {"edges": (0.0, 0.1, 0.3, 1.0), "neurons": (0.0, 0.03, 0.1)}

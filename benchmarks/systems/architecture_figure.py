@@ -14,13 +14,14 @@ STYLES = {
     "DAP mask": ("#d55e00", "P", "-", "DAP mask"), "random mask": ("#22262c", "o", "-", "random mask"),
     "magnitude mask": ("#0072b2", "^", "-", "magnitude mask"),
     "magnitude mask, kept weights": ("#56b4e9", "v", "--", "magnitude mask, kept weights"),
-    "DJPQ noisy gates, new weights": ("#009e73", "s", "", "DJPQ, VIB gates"),
+    "DJPQ noisy gates, new weights": ("#009e73", "s", "", "DJPQ, VIB gates, new weights"),
     "DJPQ noisy gates, kept weights": ("#009e73", "D", "", "DJPQ, VIB gates, kept weights"),
-    "DJPQ two_temperature gates, new weights": ("#cc79a7", "s", "", "DJPQ, two temperatures"),
+    "DJPQ two_temperature gates, new weights": ("#cc79a7", "s", "", "DJPQ, two temperatures, new weights"),
     "DJPQ two_temperature gates, kept weights": ("#cc79a7", "D", "", "DJPQ, two temperatures, kept weights"),
 }  # fmt: skip
 WHOLE = {"full network, from scratch": ("#777777", ":"), "full network, fine-tuned": ("#e69f00", ":")}
 SHOTS = 10
+UNITS = {"edges": "Units are edges", "neurons": "Units are pixels and neurons"}
 
 
 def draw(rows: Sequence[Row]) -> Figure:
@@ -38,9 +39,9 @@ def draw(rows: Sequence[Row]) -> Figure:
             points(panel, sorted(named, key=lambda r: r.bops_share or 0), style)
         panel.set_xscale("log")
         panel.set_xlabel("bit operations, share of the dense network")
-        panel.set_title(f"Units are {granularity}", loc="left", fontsize=11, fontweight="bold")
-        panel.xaxis.set_major_formatter(PercentFormatter(1, 0))
-        panel.xaxis.set_minor_formatter("")
+        panel.set_title(UNITS[granularity], loc="left", fontsize=11, fontweight="bold")
+        panel.set_xticks([0.01, 0.03, 0.1, 0.3, 1], ["1 %", "3 %", "10 %", "30 %", "100 %"])
+        panel.minorticks_off()
         panel.yaxis.set_major_formatter(PercentFormatter(1, 0))
         panel.grid(color="#e9ebee")
         panel.spines[["top", "right"]].set_visible(False)
