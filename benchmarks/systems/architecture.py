@@ -21,6 +21,7 @@ from benchmarks.methods.two_stage import prune
 from .architecture_figure import draw
 from .relaxation import Search, between, kept
 from .row import Row
+from .seeds import means, row_over_seeds
 from .transfer import (
     CLASSES,
     HIDDEN,
@@ -199,7 +200,7 @@ def claim_rows(table: Table) -> list[Row]:
             point, name = arm.removesuffix(", DAP mask"), f"claim 4: {metric}, above random"
             result.append(row(system, point, name, list(above), {}))
             result += [
-                row(system, point, f"{name}, {end} end of 95 % interval", [float(above.mean()) + sign * half], {}, len(above))
+                row(system, point, f"{name}, {end} end of 95 % interval", [float(above.mean()) + sign * half], {"seeds": len(above)})
                 for end, sign in (("lower", -1), ("upper", 1))
             ]
     return result
@@ -217,19 +218,15 @@ def described(units: Units, gates: Sequence[Tensor]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def row(system: str, arm: str, metric: str, values: Sequence[float], more: dict[str, Any], seeds: int | None = None) -> Row:
-    """Return one row; the deviation is that of a sample, None of a single value."""
+def row(system: str, arm: str, metric: str, values: Sequence[float], more: dict[str, Any]) -> Row:
+    """Return one row over seeds."""
     fixed = {
-        "system": system, "network": NETWORK, "task": "digits 0-4 to 5-9", "arm": arm, "metric": metric, "value": float(np.mean(values)),
-        "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None, "seeds": seeds or len(values),
+        "system": system,
+        "network": NETWORK,
+        "task": "digits 0-4 to 5-9",
         "provenance": "ours" if system == "djpq" else "reconstructed",
-    }  # fmt: skip
-    return Row.model_validate(fixed | more)
-
-
-def means(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the means of numbers over seeds; what is no number is the same for all."""
-    return {key: value if isinstance(value, str) else float(np.mean([each[key] for each in found])) for key, value in found[0].items()}
+    }
+    return row_over_seeds(values, **fixed | {"arm": arm, "metric": metric} | more)
 
 
 def accuracy_name(shots: int) -> str:
