@@ -35,7 +35,7 @@ def test_projected_gradients_stay_within_size_and_box_and_find_the_linear_optimu
     torch.manual_seed(0)
     model, inputs = nn.Linear(8, 2).double(), torch.full((4, 8), 0.5, dtype=torch.float64)
     labels = model(inputs).argmax(1)
-    change = projected_gradient(model, inputs, labels, 0.1)
+    change = projected_gradient(model, inputs, labels, 0.1, steps=80)
     assert rms(change).max() <= 0.1 + 1e-9
     normal = (model.weight[1 - labels] - model.weight[labels]).detach()
     torch.testing.assert_close(change, 0.1 * normal / rms(normal)[:, None], rtol=0.02, atol=2e-3)

@@ -1,8 +1,11 @@
 """The price is hwmodel's, with its gradient; masks keep what they say; the split of digits has no class in common."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
+from benchmarks.systems.relaxation import Search, kept
 from benchmarks.systems.transfer import (
     CLASSES,
     HIDDEN,
@@ -103,3 +106,21 @@ def test_an_architecture_without_informative_pixels_has_the_higher_loss() -> Non
         masks = units.masks([gate, torch.ones(HIDDEN), torch.ones(HIDDEN)])
         losses.append(float(architecture_loss(masks, inputs, labels, torch.Generator().manual_seed(0))))
     assert losses[0] < 0.8 * losses[1]
+
+
+def test_the_search_finds_masks_of_lower_loss_than_random_ones_at_the_same_cost() -> None:
+    (inputs, labels), units, draw = half_digits(0).train, Units("neurons"), torch.Generator().manual_seed(0)
+
+    def loss(gates: Sequence[torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+        order = torch.randperm(len(labels), generator=generator)
+        return architecture_loss(units.masks(gates), inputs[order], labels[order], generator)
+
+    strengths = Search(steps=120, lr=0.05).run(lambda gates: loss(gates, draw) + 0.03 * units.bops_share(gates).float(), units.sizes)
+    found = kept(strengths)
+    assert float(units.bops_share(found)) < 0.5
+    totals = []
+    for gates in (found, units.random(found, draw)):
+        again = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            totals.append(sum(float(loss(gates, again)) for _ in range(20)))
+    assert totals[0] < 0.9 * totals[1]
