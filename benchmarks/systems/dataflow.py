@@ -47,12 +47,12 @@ def to_integers(values: Tensor, form: Format) -> Tensor:
     """Return the integers nearest to values, halves up, saturated; in the type of the values, float64 where ties must be exact."""
     scaled = values * 2.0**form.fraction
     down = scaled.floor()
-    return (down + (scaled - down >= 0.5)).clamp(form.low, form.high)
+    return down.add_(scaled.sub_(down) >= 0.5).clamp_(form.low, form.high)
 
 
 def quantize(values: Tensor, form: Format) -> Tensor:
     """Return values on the grid of `to_integers`."""
-    return to_integers(values, form) * 2.0**-form.fraction
+    return to_integers(values, form).mul_(2.0**-form.fraction)
 
 
 def widest(values: Tensor, bits: int, signed: bool = True) -> Format:

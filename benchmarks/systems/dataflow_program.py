@@ -22,6 +22,7 @@ from .dataflow_graph import Graph, Module, View, evaluate
 
 ACCUMULATOR_BITS = 32
 EXACT_IN_FLOAT32 = 2**24
+CHUNK = 8  # images of a calibration batch at once: stays in cache
 FIXED_BITS = 8
 """Bits of biases, and of the scales that normalisations and means have of their own, whatever those of weights are."""
 
@@ -185,8 +186,7 @@ def calibrate(graph: Graph, batch: Tensor, bits: int, *, searched: bool = True, 
             continue
         shortcut = None if step.shortcut is None else values[step.shortcut]
         start = _widest_of(step, formats, target[step.name], bits)
-        first = _error(start.fake(values[step.x], shortcut), target[step.name])
-        found, error = _best(start, values[step.x], shortcut, target[step.name], first) if searched else (start, first)
+        found, error, first = _best(start, values[step.x], shortcut, target[step.name], searched)
         steps.append(found)
         errors.append((step.name, error, first))
         formats[step.name], values[step.name] = found.out, found.fake(values[step.x], shortcut)
@@ -202,23 +202,27 @@ def _widest_of(module: Module, formats: dict[str, Format], target: Tensor, bits:
     )  # fmt: skip
 
 
-def _best(start: Rounded, x: Tensor, shortcut: Tensor | None, target: Tensor, error: float) -> tuple[Rounded, float]:
-    """Return the formats of weight, bias and output of least error around the start, and the error; at a tie the first."""
+def _best(start: Rounded, x: Tensor, shortcut: Tensor | None, target: Tensor, searched: bool) -> tuple[Rounded, float, float]:
+    """Return the formats of weight, bias and output of least squared error around the start, that error, and the start's.
 
-    def choices(form: Format | None) -> Sequence[Format | None]:
-        return [None] if form is None else around(form)
+    At a tie the nearest to the start, which is among those tried.
+    """
 
-    best = start
-    for weight in choices(start.weight):
-        for bias in choices(start.bias):
-            tried = replace(start, weight=weight, bias=bias)
-            total = tried.sum(x, shortcut)
-            for out in around(start.out):
-                found = _error(quantize(total, out), target)
-                if found < error:
-                    best, error = replace(tried, out=out), found
-    return best, error
+    def tried(form: Format | None) -> Sequence[Format | None]:
+        return around(form) if form is not None and searched else [form]
 
-
-def _error(values: Tensor, target: Tensor) -> float:
-    return float((values - target).square().sum())
+    module, weights, biases = start.module, tried(start.weight), tried(start.bias)
+    offsets = [None if form is None else _on_grid(module.bias, form) for form in biases]
+    outs = around(start.out) if searched else [start.out]
+    errors = torch.zeros(len(weights), len(biases), len(outs), dtype=torch.float64)
+    shortcuts = [None] * len(x.split(CHUNK)) if shortcut is None else list(shortcut.split(CHUNK))
+    for i, weight in enumerate(weights):
+        factor = None if weight is None else _on_grid(module.weight, weight)
+        for part, added, wanted in zip(x.split(CHUNK), shortcuts, target.split(CHUNK), strict=True):
+            product = part if factor is None else module.product(part, factor)
+            for j, offset in enumerate(offsets):
+                total = module.add(product, offset, added)
+                for k, out in enumerate(outs):
+                    errors[i, j, k] += quantize(total, out).sub_(wanted).square_().sum()
+    i, j, k = (int(place) for place in torch.unravel_index(errors.argmin(), errors.shape))
+    return replace(start, weight=weights[i], bias=biases[j], out=outs[k]), float(errors[i, j, k]), float(errors[0, 0, 0])

@@ -26,7 +26,7 @@ from .dataflow_program import Program, calibrate
 
 BUILT = Path(__file__).parent.parent.parent / "build"
 MACHINE, NODE_NM = "bitfusion", 45
-CALIBRATION, BATCH = 256, 500
+CALIBRATION, BATCH = 256, 50
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ FAST = (Study("resnet8", 0.5, "digits", 20, 1, (8, 4), tuple(ARMS)[:4], 200, djp
 FULL = (
     Study("resnet8", 0.5, "digits", 25, 3, (8, 6, 4), tuple(ARMS), 497, djpq_epochs=40),
     Study("lenet5", 1, "fashion-mnist", 3, 3, (8, 6, 4), tuple(ARMS)[:3], 200),
-    Study("resnet8", 0.25, "fashion-mnist", 2, 3, (8, 6, 4), tuple(ARMS)[:3], 200),
 )
 
 
