@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.systems import dataflow_study, modules
+from benchmarks.systems.dataflow_figure import bits_of
 from benchmarks.systems.dataflow_study import ARMS
 from benchmarks.systems.modules import CLAIMED, unit_rows
 from benchmarks.systems.row import Row, read_table
 
+DOCS = Path(__file__).parents[3] / "docs" / "systems.md"
 RECORDED = Path(__file__).parents[3] / "benchmarks" / "results" / "systems" / "dataflow_quantization.csv"
 
 
@@ -53,6 +55,24 @@ def test_recorded_rows_hold_what_is_exact_and_the_float_accuracy_at_8_bits() -> 
     assert lost["lenet5"].seeds >= 3
     assert all(math.isfinite(row.value) for row in rows)
     assert {row.provenance for row in rows if row.system == "dataflow_quantization" and row.arm in ARMS} == {"reconstructed"}
+
+
+def test_the_docs_show_the_recorded_values() -> None:
+    rows = [row for row in read_table(RECORDED) if row.metric in ("accuracy", "snr_db")]
+    text = DOCS.read_text(encoding="utf-8")
+    shown = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith(("| digits |", "| fashion-mnist |"))]
+    assert len(shown) == 9
+    for task, arm, *cells in shown:
+        for metric, scale, cell in zip(("accuracy", "snr_db"), (100, 1), cells, strict=True):
+            found = {
+                bits_of(row): scale * row.value for row in rows if (row.task, row.metric, row.arm.split(" at ")[0]) == (task, metric, arm)
+            }
+            assert cell == " / ".join(f"{found[bits]:.2f}" if bits in found else "-" for bits in (8, 6, 4)), (task, arm)
+    reference = {row.task: f"{100 * row.value:.2f} %" for row in rows if row.arm == "float"}
+    assert (
+        f"Float: {reference['digits']} on digits (`resnet8` at half width), {reference['fashion-mnist']} on Fashion-MNIST (`lenet5`)"
+        in text
+    )
 
 
 def test_units_stand_beside_what_the_paper_claims() -> None:
