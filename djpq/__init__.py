@@ -13,10 +13,11 @@ from .objective import Objective
 from .pretraining import accuracy, pretrain
 from .saving import load_finished, save_finished
 from .settings import POWERS_OF_TWO, Settings
+from .task import Task
 from .train import Result, compress
 
 __all__ = [
     "POWERS_OF_TWO", "AugmentedLagrangian", "Budget", "CompressibleModel", "Data", "Finished", "FixedPenalty", "Objective", "Pair", "Proof", "Result",
-    "Settings", "accuracy", "attach", "codesign", "compress", "export_onnx", "finalize", "ladder", "load_data", "load_finished", "load_runs",
+    "Settings", "Task", "accuracy", "attach", "codesign", "compress", "export_onnx", "finalize", "ladder", "load_data", "load_finished", "load_runs",
     "pack_weights", "pretrain", "save_finished",
 ]  # fmt: skip

@@ -26,9 +26,9 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A classification data set: inputs and integer labels for training, validation and test.
+    """A data set: inputs and integer labels, or targets of any shape without `num_classes`, for training, validation and test.
 
-    Shapes: each split is `(inputs [n, *input_shape], labels [n])`.
+    Shapes: each split is `(inputs [n, *input_shape], labels [n] or targets [n, ...])`.
     Errors: InputError for splits of other shapes, without samples, or with a label outside `0 … num_classes - 1`.
     """
 
@@ -36,14 +36,19 @@ class Data:
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
-    num_classes: int
+    num_classes: int | None = None
 
     def __post_init__(self) -> None:
         for split in SPLITS:
             inputs, labels = self.split(split)
-            if labels.shape != inputs.shape[:1] or len(labels) == 0 or inputs.shape[1:] != self.train[0].shape[1:]:
+            matching = labels.shape == inputs.shape[:1] if self.num_classes is not None else labels.shape[:1] == inputs.shape[:1]
+            if not matching or len(labels) == 0 or inputs.shape[1:] != self.train[0].shape[1:]:
                 shapes = f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
-                raise InputError(f"{self.name} {split}: {shapes}, expected [n, {self._sample}] and [n], n at least 1")
+                raise InputError(
+                    f"{self.name} {split}: {shapes}, expected [n, {self._sample}] and [n{', ...' * (self.num_classes is None)}], n at least 1"
+                )
+            if self.num_classes is None:
+                continue
             lowest, highest = int(labels.min()), int(labels.max())
             if lowest < 0 or highest >= self.num_classes:
                 span = f"labels from {lowest} to {highest}"

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+
+from hwmodel.errors import InputError
 
 from .compressible import CompressibleModel
 from .datasets import Data
@@ -14,6 +15,7 @@ from .objective import Objective
 from .oscillation import Oscillation
 from .pretraining import check_finite
 from .settings import Settings
+from .task import CLASSIFICATION, Task
 
 Rate = Callable[[int], float]
 """A factor of all learning rates at a step."""
@@ -24,15 +26,22 @@ class Loop:
 
     `teacher` is the float model whose outputs a share of the loss follows (`settings.distill`). With `settings.average`, an
     exponential moving average of all float parameters is kept (`finish` puts it in place).
+
+    **Errors**: InputError for distillation of a task that has no distance to a teacher.
     """
 
     def __init__(
         self, compressible: CompressibleModel, teacher: nn.Module, data: Data, settings: Settings, groups: list[dict[str, Any]],
-        rate: Rate, generator: torch.Generator, objective: Objective | None = None,
+        rate: Rate, generator: torch.Generator, objective: Objective | None = None, task: Task = CLASSIFICATION,
     ) -> None:  # fmt: skip
+        if settings.distill and task.distance is None:
+            raise InputError(
+                f"distill is {settings.distill}, but the task has no distance to a teacher; set distill to 0 or give Task.distance"
+            )
         self.compressible, self.teacher, self.data, self.settings = compressible, teacher, data, settings
-        self.generator, self.objective, self.step = generator, objective, 0
-        self.forward: Callable[[Tensor], Any] = torch.compile(compressible, dynamic=False) if settings.compile else compressible
+        self.generator, self.objective, self.task, self.step = generator, objective, task, 0
+        # The graph itself is compiled: torch gives up after 8 compilations of the same code, and only the graph's is this model's own.
+        self.forward: Callable[[Tensor], Any] = torch.compile(compressible.module, dynamic=False) if settings.compile else compressible
         self.optimizer = torch.optim.Adam(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
         self.trained = [p for group in groups for p in group["params"]]
@@ -41,7 +50,7 @@ class Loop:
         self.oscillation = Oscillation(compressible) if settings.watch_oscillation else None
 
     def task_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of the task and its cross-entropy: with distillation, part of it is the distance to the teacher's outputs."""
+        """Return what is minimised and the task's own loss: with distillation, part of the first is the distance to the teacher's outputs."""
         settings = self.settings
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.autocast == "bfloat16"):
             output = self.forward(x)
@@ -51,14 +60,10 @@ class Loop:
                     wanted = self.teacher(x).float()
         assert isinstance(output, Tensor)
         output = output.float()
-        entropy = functional.cross_entropy(output, y)
-        if wanted is None:
-            return entropy, entropy
-        heat = settings.distill_temperature
-        distance = functional.kl_div(
-            torch.log_softmax(output / heat, 1), torch.log_softmax(wanted / heat, 1), reduction="batchmean", log_target=True
-        )
-        return (1 - settings.distill) * entropy + settings.distill * heat**2 * distance, entropy
+        own = self.task.loss(output, y)
+        if wanted is None or self.task.distance is None:
+            return own, own
+        return (1 - settings.distill) * own + settings.distill * self.task.distance(output, wanted, settings.distill_temperature), own
 
     def epoch(self, number: int) -> dict[str, float]:
         """Pass once over the training split; return what a log should hold. TrainingDiverged for NaN."""
@@ -68,7 +73,9 @@ class Loop:
         for i, (x, y) in enumerate(self.data.batches("train", settings.batch_size, self.generator)):
             if settings.channels_last and x.dim() == 4:
                 x = x.to(memory_format=torch.channels_last)
-            task, entropy = self.task_loss(x, y)
+            if self.task.prepare:
+                x, y = self.task.prepare(self.compressible, x, y)
+            task, own = self.task_loss(x, y)
             loss = objective(task) if objective else task
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -83,7 +90,7 @@ class Loop:
             if self.oscillation and i >= steps - self.oscillation.window:
                 self.oscillation.watch()
             self.step += 1
-        metrics = {"step": float(self.step), "loss": check_finite(loss, number), "cross_entropy": float(entropy.detach())}
+        metrics = {"step": float(self.step), "loss": check_finite(loss, number), "task_loss": float(own.detach())}
         return metrics | (objective.traces() if objective else {}) | (self.oscillation.shares() if self.oscillation else {})
 
     @torch.no_grad()

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import Compression, full_precision
@@ -32,6 +31,7 @@ from .datasets import Data
 from .folding import absorb_means
 from .settings import Settings
 from .settle import Allocation, settle
+from .task import CLASSIFICATION, Task
 
 RANKING_BATCHES = 8
 
@@ -173,7 +173,7 @@ def parameter_groups(compressible: CompressibleModel, settings: Settings, gate_l
     return [group for group in kept if group["params"]]
 
 
-def order_gates(compressible: CompressibleModel, data: Data, settings: Settings) -> None:
+def order_gates(compressible: CompressibleModel, data: Data, settings: Settings, task: Task = CLASSIFICATION) -> None:
     """Spread the gates by importance: the summed square of `dL / d gate` over batches, the Taylor score of removing the channel."""
     gates = list(compressible.gates.values())
     if not gates or not settings.spread:
@@ -183,7 +183,7 @@ def order_gates(compressible: CompressibleModel, data: Data, settings: Settings)
     for x, y in itertools.islice(data.batches("train", settings.batch_size, torch.Generator().manual_seed(settings.seed)), RANKING_BATCHES):
         output = compressible(x)
         assert isinstance(output, Tensor)
-        found = torch.autograd.grad(functional.cross_entropy(output, y), [gate.mean for gate in gates], allow_unused=True)
+        found = torch.autograd.grad(task.loss(output, y), [gate.mean for gate in gates], allow_unused=True)
         for score, gradient in zip(scores, found, strict=True):
             if gradient is not None:
                 score.add_(gradient.square())

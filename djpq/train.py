@@ -27,9 +27,10 @@ from .datasets import Data
 from .finalize import Finished, Proof, finalize
 from .loop import Loop
 from .objective import Objective, order_gates, parameter_groups
-from .pretraining import Progress, accuracy
+from .pretraining import Progress
 from .quantizer import BitsForm, StepForm
 from .settings import Settings, half_cosine
+from .task import CLASSIFICATION, Task
 
 PROOF_SAMPLES = 64
 CALIBRATION_SAMPLES = 512
@@ -39,7 +40,7 @@ CALIBRATION_SAMPLES = 512
 class Result:
     """A compressed network: the plain model, what it is, what it costs, and the proof that it is what training said.
 
-    Accuracies are fractions; `test_accuracy` is measured once, on the finished model. `saved_by_channels` and `saved_by_bits`
+    Accuracies are fractions, of another task its scores; `test_accuracy` is measured once, on the finished model. `saved_by_channels` and `saved_by_bits`
     are log10 factors of BOPs against the 32-bit network. `finished` is what is exported and saved.
     """
 
@@ -72,18 +73,19 @@ def compress(
     *,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    task: Task = CLASSIFICATION,
 ) -> Result:
     """Compress a trained float model to a budget on a machine; the user's model is left as it is.
 
     Without a budget `settings.beta` must be set: the paper's mode with a fixed penalty. `checkpoint`: a file written after every epoch;
-    if it exists the run goes on from it, to the bit-identical result. Whoever gave it removes it.
+    if it exists the run goes on from it, to the bit-identical result. Whoever gave it removes it. `task`: classification unless told otherwise.
     **Errors**: InputError for an unreachable budget, a ramp that cannot be followed or a checkpoint of something else;
     TrainingDiverged for NaN.
     """
     settings = settings or Settings()
     compressible = compressible_of(model, data, settings)
-    order_gates(compressible, data, settings)
-    return train(compressible, model, data, machine, budget, settings, progress=progress, checkpoint=checkpoint)
+    order_gates(compressible, data, settings, task)
+    return train(compressible, model, data, machine, budget, settings, progress=progress, checkpoint=checkpoint, task=task)
 
 
 def compressible_of(
@@ -121,6 +123,7 @@ def train(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     objective_class: type[Objective] = Objective,
+    task: Task = CLASSIFICATION,
 ) -> Result:
     """Train a calibrated compressible model to a budget and finish it. `compress` starts here; so do methods with gates of their own."""
     began = time.perf_counter()
@@ -145,7 +148,7 @@ def train(
     if saved.epoch <= joint:
         if joint:
             schedule = functools.partial(settings.rate, steps=joint * batches)
-            loop = Loop(compressible, teacher, data, settings, objective.parameter_groups(), schedule, generator, objective)
+            loop = Loop(compressible, teacher, data, settings, objective.parameter_groups(), schedule, generator, objective, task)
             if saved.epoch:
                 saved.resume(loop)
             run(loop, joint)
@@ -153,13 +156,13 @@ def train(
     groups = parameter_groups(compressible, settings, 1.0, 1.0)
     groups[0]["lr"] = settings.frozen_lr
     schedule = functools.partial(half_cosine, steps=(settings.epochs - joint) * batches)
-    loop = Loop(compressible, teacher, data, settings, groups, schedule, generator)
+    loop = Loop(compressible, teacher, data, settings, groups, schedule, generator, task=task)
     if saved.epoch > joint:
         saved.resume(loop)
     run(loop, settings.epochs)
     loop.finish()
     finished = finalize(compressible, machine, data.validation[0][:PROOF_SAMPLES])
-    return result_of(finished, compressible.network, machine, data, history, time.perf_counter() - began)
+    return result_of(finished, compressible.network, machine, data, history, time.perf_counter() - began, task)
 
 
 def identity(compressible: CompressibleModel, settings: Settings, limits: dict[str, float]) -> str:
@@ -169,8 +172,9 @@ def identity(compressible: CompressibleModel, settings: Settings, limits: dict[s
 
 
 def result_of(
-    finished: Finished, network: Network, machine: Accelerator, data: Data, history: list[dict[str, float]], seconds: float
-) -> Result:
+    finished: Finished, network: Network, machine: Accelerator, data: Data, history: list[dict[str, float]], seconds: float,
+    task: Task = CLASSIFICATION,
+) -> Result:  # fmt: skip
     """Measure the finished model and gather everything in a result."""
     baseline = simulate(network, full_precision(network), machine)
     macs, full_macs = float(finished.cost.macs), float(baseline.macs)
@@ -178,7 +182,7 @@ def result_of(
     channels = math.log10(full_macs / macs)
     return Result(
         model=finished.model, network=finished.network, cost=finished.cost, proof=finished.proof, baseline=baseline,
-        full=simulate(network, finished.original, machine), validation_accuracy=accuracy(finished.model, data, "validation"),
-        test_accuracy=accuracy(finished.model, data, "test"), saved_by_channels=channels, saved_by_bits=total - channels,
+        full=simulate(network, finished.original, machine), validation_accuracy=task.score(finished.model, data, "validation"),
+        test_accuracy=task.score(finished.model, data, "test"), saved_by_channels=channels, saved_by_bits=total - channels,
         seconds=seconds, history=history, finished=finished,
     )  # fmt: skip

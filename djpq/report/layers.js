@@ -101,7 +101,7 @@ function drawLayers(target, run, ranges) {
 }
 
 const TRACE_ROWS = [
-  { title: "Loss", keys: ["loss", "cross_entropy"], labels: ["total", "cross-entropy"], words: exact },
+  { title: "Loss", keys: ["loss", "task_loss"], labels: ["total", "task"], words: exact },
   { title: "Validation accuracy", keys: ["validation_accuracy"], scale: 100, words: (value) => `${exact(value)} %` },
   { title: "BOPs", keys: ["bops"], log: true, words: (value) => siShort(value) },
   { title: "Over goal", note: "log(cost / goal)", keys: ["excess"], words: exact },

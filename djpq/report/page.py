@@ -45,7 +45,7 @@ LAYER_NUMBERS = (
     *("full_in_channels", "full_out_channels", "in_channels", "out_channels", "weight_bits", "input_bits"),
     *("activation_bits", "macs", "bops", "cycles", "compute_pj", "buffer_pj", "dram_pj", "leakage_pj", "device_pj"),
 )
-TRACE_COLUMNS = ("step", "epoch", "loss", "cross_entropy", "excess", "multiplier", "bops", "validation_accuracy")
+TRACE_COLUMNS = ("step", "epoch", "loss", "task_loss", "excess", "multiplier", "bops", "validation_accuracy")
 TRACE_POINTS_PER_RUN = 200
 TRACE_POINTS = 150_000
 LARGEST = 1e300

@@ -63,11 +63,13 @@ def build(entry: Entry, data: Data) -> nn.Module:
     """Return the untrained network, seeded."""
     torch.manual_seed(entry.seed)
     if entry.network in zoo.ZOO:
-        options = {} if entry.width == 1 else {"width": entry.width}
+        options: dict[str, float] = {} if entry.width == 1 else {"width": entry.width}
+        if data.num_classes is not None:
+            options["num_classes"] = data.num_classes
         shape = data.input_shape
         if len(shape) == 3:
             options |= {"in_channels": shape[0], "image_size": shape[-1]}
-        return zoo.build(entry.network, num_classes=data.num_classes, **options)
+        return zoo.build(entry.network, **options)
     model, _ = zoo.load_model(entry.network, input_shape=data.input_shape, num_classes=data.num_classes)
     return model
 

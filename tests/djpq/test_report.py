@@ -68,7 +68,7 @@ def make_metrics(result, steps=400):
         cross_entropy = 2.2 * math.exp(-step / 60) + 0.08 + 0.05 * math.sin(step * 1.7) ** 2 + 0.1 * ramp
         validated = {"validation_accuracy": 0.97 - 0.5 * math.exp(-step / 50) - 0.01 * ramp} if step % 20 == 19 else {}
         yield validated | {
-            "step": step, "epoch": step // 20, "loss": cross_entropy + 0.2 * ramp, "cross_entropy": cross_entropy,
+            "step": step, "epoch": step // 20, "loss": cross_entropy + 0.2 * ramp, "task_loss": cross_entropy,
             "excess": 0.3 * math.sin(step / 9) * math.exp(-step / 150), "multiplier": 0.4 * ramp,
             "bops": bops * (result["bops_percent"] / 100) ** ramp,
         }  # fmt: skip
