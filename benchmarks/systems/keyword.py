@@ -32,7 +32,7 @@ SPEECH = Path(__file__).parents[2] / "build" / "speech"
 TASK = f"{KEYWORD} by espeak-ng, unheard voices"
 MACHINE = "loom"
 EIGHT_BITS = "6.25%"  # 8 x 8 of 32 x 32
-CALIBRATION_FRAMES = 5000
+CALIBRATION_FRAMES, QUANTILE = 5000, 0.99  # of 0.97 to 1 the best at 10 steps without loss at 30, on the validation voices
 CHUNK = 5000
 
 
@@ -57,8 +57,8 @@ class Effort:
             yield f"djpq, {budget} of BOPs", "djpq", budget, self.djpq_epochs
 
 
-FAST = Effort(Amount((24, 6, 6), (8, 6, 6)), 8, 4, 1, 3, 100, ("2%",), (0,), (10,))
-FULL = Effort(Amount(), 8, 8, 3, 12, 256, ("2%", "0.5%"), (0, 1, 2), (10, 30, 100))
+FAST = Effort(Amount((32, 6, 6), (10, 6, 6)), 25, 5, 1, 3, 200, ("2%",), (0,), (10,))
+FULL = Effort(Amount(), 8, 8, 3, 6, 256, ("2%", "0.5%", "0.2%"), (0, 1, 2), (10, 30, 100))
 
 
 @dataclass
@@ -108,7 +108,7 @@ def measures(found: Tensor, labels: Tensor, spoken: Spoken) -> dict[str, float]:
 def spiking(model: nn.Module, data: djpq.Data, steps: int) -> tuple[Tensor, dict[str, float], dict[str, Any]]:
     """Return the symbols of the test frames by a rate conversion, its counts an inference, and its columns: energy by events alone."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    scales = spikes.activation_scales(layers, data.train[0][:CALIBRATION_FRAMES])
+    scales = spikes.activation_scales(layers, data.train[0][:CALIBRATION_FRAMES], QUANTILE)
     parts = [spikes.run(layers, part, scales, steps) for part in data.test[0].split(CHUNK)]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("outputs", "spikes", "synaptic_events")}
     counts = {f"{name}_per_inference": float(joined[name].mean()) for name in ("spikes", "synaptic_events")}
@@ -132,6 +132,7 @@ def accuracy_rows(effort: Effort) -> list[Row]:
         arm.columns.append(dict(costs))
 
     judge("aligner, CTC", "keyword_spotting", symbols(aligner, frames), {}, "sourced")
+    del arms["aligner, CTC"].measured[0]["frame_accuracy"]  # with itself
     for seed in effort.seeds:
         model = train_spotter(data, effort.spotter_epochs, seed)
         judge("float", "keyword_spotting", symbols(model, frames), float_columns(dense), "sourced")
