@@ -1,6 +1,6 @@
 """The figure of keyword spotting: devices over the size of the network, silicon apart, and what compression costs in accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -39,10 +39,21 @@ def figure(rows: Sequence[Row]) -> Figure:
     return drawn
 
 
+def _readable(axes: Axes, values: Iterable[float]) -> None:
+    """Label a logarithmic axis by 1, 2 and 5 around the values alone."""
+    values = list(values)
+    low, high = min(values) / 1.25, max(values) * 1.25
+    ticks = [digit * 10.0**power for power in range(-6, 12) for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(low, high)
+
+
 def _devices(axes: Axes, frame: pd.DataFrame) -> None:
     joules = frame[(frame["arm"] == "measured, batch 1") & (frame["metric"] == "joules")]
     for name, (label, colour, marker) in LOOK.items():
-        own = joules[joules["machine"] == name].assign(macs=lambda rows: rows["bops"] / BOPS_OF_A_MAC)
+        own = joules[joules["machine"] == name].assign(macs=lambda rows: 1e-6 * rows["bops"] / BOPS_OF_A_MAC)
         scaled = own[own["network"] != "kws"] if name != "loihi_kws" else own
         shown = scaled if len(scaled) else own
         axes.plot(shown["macs"], 1e3 * shown["value"], marker, color=colour, label=label, markersize=6, markeredgecolor="white", zorder=3)
@@ -50,11 +61,11 @@ def _devices(axes: Axes, frame: pd.DataFrame) -> None:
         assert isinstance(machine, Device)
         if len(scaled) > 1:
             macs = [shown["macs"].min() * (shown["macs"].max() / shown["macs"].min()) ** (i / 60) for i in range(61)]
-            line = [1e-3 * float(machine.fixed_uj) + 1e-9 * float(machine.pj_per_mac) * m for m in macs]
+            line = [1e-3 * float(machine.fixed_uj) + 1e-3 * float(machine.pj_per_mac) * m for m in macs]
             axes.plot(macs, line, color=colour, linewidth=1.2)
-    axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("MACs of one inference")
+    _readable(axes, 1e-6 * joules["bops"] / BOPS_OF_A_MAC)
+    axes.set_xlabel("MACs of one inference, millions")
     axes.set_ylabel("dynamic energy of one inference, mJ")
     axes.set_title("devices as measured, software included (lines: profiles)", fontsize=9.5)
     axes.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
@@ -65,11 +76,11 @@ def _devices(axes: Axes, frame: pd.DataFrame) -> None:
 def _silicon(axes: Axes, frame: pd.DataFrame) -> None:
     joules = frame[(frame["arm"] == "silicon, 8 bit") & (frame["metric"] == "silicon_joules")]
     for name, (colour, marker) in SILICON_LOOK.items():
-        own = joules[joules["machine"] == name].assign(macs=lambda rows: rows["bops"] / 64).sort_values("macs")
+        own = joules[joules["machine"] == name].assign(macs=lambda rows: 1e-6 * rows["bops"] / 64).sort_values("macs")
         axes.plot(own["macs"], 1e3 * own["value"], marker=marker, color=colour, label=name, linewidth=1.2, markeredgecolor="white")
-    axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("MACs of one inference")
+    _readable(axes, 1e-6 * joules["bops"] / 64)
+    axes.set_xlabel("MACs of one inference, millions")
     axes.set_ylabel("energy of one inference, mJ")
     axes.set_title("silicon and DRAM alone, 8 bit (another quantity)", fontsize=9.5)
     axes.legend(fontsize=8, frameon=False, loc="upper left")
@@ -96,7 +107,7 @@ def _accuracy(axes: Axes, frame: pd.DataFrame) -> None:
                 color=colour,
             )
     axes.axhline(100 * found.loc["float", "value"], color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="float")
-    axes.set_xscale("log")
+    _readable(axes, 1e-6 * found["energy_pj"].dropna())
     axes.set_xlabel("energy of one inference, µJ (estimates of silicon)")
     axes.set_ylabel("balanced accuracy on unheard voices, %")
     axes.set_title("the spotter compressed, and as spikes", fontsize=9.5)
