@@ -6,7 +6,6 @@ Devices fill `device_energy_pj` (dynamic, software included), silicon `energy_pj
 from typing import Any
 
 from hwmodel import Cost, Network, full_precision, load_accelerator, simulate, trace, uniform
-from hwmodel.device import Device
 from hwmodel.validate.devices import measurements
 from hwmodel.zoo import load_model
 
@@ -61,9 +60,8 @@ def device_rows() -> list[Row]:
         rows += [device_row("table 1 of the paper", SPOTTER, name, metric, float(v), joules, macs=macs) for metric, v in published.items()]
         rows += measured("measured, batch 1", SPOTTER, name, macs, float(of["kws_joules"]), float(of["kws_rate"]))
     for name in BATCHED:
-        for point in batches(name).itertuples():
-            if point.batch > 1:
-                rows += measured(f"measured, batch {point.batch:g}", SPOTTER, name, macs, float(point.joules), float(point.rate))
+        for point in batches(name).query("batch > 1").to_dict("records"):
+            rows += measured(f"measured, batch {point['batch']:g}", SPOTTER, name, macs, point["joules"], point["rate"])
     return rows
 
 
@@ -71,14 +69,13 @@ def size_rows(networks: dict[int, Network]) -> list[Row]:
     """Return the scaled networks on devices, beside what their profiles predict, and what the affine form is worth."""
     rows, lines = [], {}
     for name in SIZED:
-        machine, points = load_accelerator(name), sizes(name, smallest=True).set_index("macs")
-        assert isinstance(machine, Device)
+        machine, logs = load_accelerator(name), sizes(name, smallest=True).to_dict("records")
         for branches, network in networks.items():
             cost = simulate(network, full_precision(network), machine)
             macs, joules = float(cost.macs), float(cost.energy_pj) / PICOJOULES
-            point = points.loc[macs]
-            lines[name, branches] = (float(point["joules"]), joules)
-            rows += measured("measured, batch 1", scaled_name(branches), name, macs, float(point["joules"]), float(point["rate"]))
+            (point,) = (log for log in logs if log["macs"] == macs)
+            lines[name, branches] = (point["joules"], joules)
+            rows += measured("measured, batch 1", scaled_name(branches), name, macs, point["joules"], point["rate"])
             rows += measured("affine profile", scaled_name(branches), name, macs, joules, 1e3 / float(cost.milliseconds), "ours")
         smallest = name != "loihi_scaled"  # whose N = 0 is another layout
         found = sizes(name, smallest=smallest)

@@ -21,6 +21,11 @@ LOOK = {
     "loihi_kws": ("Loihi, spotter's layout", "#a6428f", "P"),
 }
 SILICON_LOOK = {"loom": ("#0072b2", "o"), "unpu": ("#d55e00", "s"), "bitfusion": ("#009e73", "^")}
+ARM_LOOK = {
+    "djpq": ("DJPQ on loom (limit of BOPs)", "#0072b2", "o"),
+    "uniform": ("uniform 8 bit on loom", "#d55e00", "s"),
+    "spiking": ("spiking, events priced", "#a6428f", "v"),
+}
 GREY = "#5b5b66"
 
 
@@ -88,25 +93,20 @@ def _silicon(axes: Axes, frame: pd.DataFrame) -> None:
 
 def _accuracy(axes: Axes, frame: pd.DataFrame) -> None:
     found = frame[frame["metric"] == "balanced_accuracy"].set_index("arm")
-    kinds = (("djpq", "DJPQ on loom", "#0072b2", "o"), ("uniform", "uniform 8 bit on loom", "#d55e00", "s"))
-    kinds += (("spiking", "spiking, events priced", "#a6428f", "v"),)
-    for prefix, label, colour, marker in kinds:
+    for prefix, (label, colour, marker) in ARM_LOOK.items():
         own = found[found.index.str.startswith(prefix)].sort_values("energy_pj")
         axes.errorbar(
             1e-6 * own["energy_pj"], 100 * own["value"], yerr=100 * own["deviation"].fillna(0), color=colour, marker=marker, capsize=2,
             label=label, linewidth=1.2, markeredgecolor="white",
         )  # fmt: skip
-        for arm, row in own.iterrows():
-            words = str(arm).replace("djpq, ", "").replace("spiking, ", "").replace("uniform 8 bit", "")
-            axes.annotate(
-                words,
-                (1e-6 * row["energy_pj"], 100 * row["value"]),
-                textcoords="offset points",
-                xytext=(6, -11),
-                fontsize=7.5,
-                color=colour,
-            )
-    axes.axhline(100 * found.loc["float", "value"], color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="float")
+        for arm, joules, value in zip(own.index, own["energy_pj"], own["value"], strict=True):
+            words = str(arm).removeprefix("djpq, ").removeprefix("spiking, ").removesuffix(" of BOPs").replace("%", " %")
+            place = {"xytext": (5, 5)} if prefix == "djpq" else {"xytext": (-6, -21), "ha": "right"}
+            if prefix != "uniform":
+                axes.annotate(
+                    words, (1e-6 * joules, 100 * value), textcoords="offset points", fontsize=7.5, color=colour, **place
+                )  # fmt: skip
+    axes.axhline(100 * found["value"].to_dict()["float"], color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="float")
     _readable(axes, 1e-6 * found["energy_pj"].dropna())
     axes.set_xlabel("energy of one inference, µJ (estimates of silicon)")
     axes.set_ylabel("balanced accuracy on unheard voices, %")

@@ -102,7 +102,7 @@ def voices_by_split() -> dict[str, list[str]]:
 
 def plan(amount: Amount) -> dict[str, list[Utterance]]:
     """Return what is said, by split."""
-    voices, plans = voices_by_split(), {}
+    voices, plans = voices_by_split(), dict[str, list[Utterance]]()
     for number, split in enumerate(SPLITS):
         if not (1 <= amount.voices[number] <= len(voices[split]) and amount.times[number] >= 1):
             raise InputError(
