@@ -1,13 +1,17 @@
 """Rows without training: values of the logs in the devices' column, silicon in its own, widths and shares of a known network."""
 
 import pytest
+import torch
 
+from benchmarks.methods.uniform import widest
 from benchmarks.systems import keyword_energy
 from benchmarks.systems.keyword_energy import SIZED, device_rows, published_rows, scaled_name, silicon_columns, silicon_rows, size_rows
 from benchmarks.systems.row import Row, table
 from benchmarks.systems.spotter import DEVICES, SILICON, scaled_network
-from hwmodel import full_precision, load_accelerator, simulate, uniform
+from djpq import Budget, Data
+from hwmodel import InputError, full_precision, load_accelerator, simulate, uniform
 from hwmodel.validate.devices import measurements
+from hwmodel.zoo import kws
 
 
 def value(rows: list[Row], **wanted: object) -> float:
@@ -81,6 +85,18 @@ def test_widths_are_means_over_elements_and_shares_those_of_the_dense_network() 
     assert columns["bops"] == (172_800 - small) * 64 + small * 32
     full = silicon_columns(simulate(network, full_precision(network), machine), network)
     assert (full["weight_bits"], full["activation_bits"], full["bops_share"]) == (32, 32, 1)
+
+
+def test_no_uniform_width_fits_half_a_per_cent_of_bops() -> None:
+    row = keyword_energy.narrowest_row()
+    first, others = 390 * 256, 256 * 256 + 256 * 29
+    assert row.value == pytest.approx((first * 2 * 8 + others * 2 * 2) / (172_800 * 1024))
+    assert row.value > 0.005
+    machine, pair = load_accelerator("loom"), (torch.zeros(2, 390), torch.zeros(2, dtype=torch.long))
+    data = Data("frames", pair, pair, pair, num_classes=29)
+    assert max(widest(kws(), data, machine, Budget(bops=f"{100.0001 * row.value}%"))) == 2
+    with pytest.raises(InputError, match="below what uniform widths reach"):
+        widest(kws(), data, machine, Budget(bops=f"{99.99 * row.value}%"))
 
 
 def test_the_papers_accuracies_are_not_ours() -> None:
