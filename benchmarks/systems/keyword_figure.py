@@ -44,10 +44,10 @@ def figure(rows: Sequence[Row]) -> Figure:
     return drawn
 
 
-def _readable(axes: Axes, values: Iterable[float]) -> None:
+def _readable(axes: Axes, values: Iterable[float], margin: float = 1.25) -> None:
     """Label a logarithmic axis by 1, 2 and 5 around the values alone."""
     values = list(values)
-    low, high = min(values) / 1.25, max(values) * 1.25
+    low, high = min(values) / margin, max(values) * margin
     ticks = [digit * 10.0**power for power in range(-6, 12) for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -101,13 +101,13 @@ def _accuracy(axes: Axes, frame: pd.DataFrame) -> None:
         )  # fmt: skip
         for arm, joules, value in zip(own.index, own["energy_pj"], own["value"], strict=True):
             words = str(arm).removeprefix("djpq, ").removeprefix("spiking, ").removesuffix(" of BOPs").replace("%", " %")
-            place = {"xytext": (5, 5)} if prefix == "djpq" else {"xytext": (-6, -21), "ha": "right"}
+            place = {"xytext": (5, 5)} if prefix == "djpq" else {"xytext": (6, -21)}
             if prefix != "uniform":
                 axes.annotate(
                     words, (1e-6 * joules, 100 * value), textcoords="offset points", fontsize=7.5, color=colour, **place
                 )  # fmt: skip
     axes.axhline(100 * found["value"].to_dict()["float"], color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="float")
-    _readable(axes, 1e-6 * found["energy_pj"].dropna())
+    _readable(axes, 1e-6 * found["energy_pj"].dropna(), margin=1.7)
     axes.set_xlabel("energy of one inference, µJ (estimates of silicon)")
     axes.set_ylabel("balanced accuracy on unheard voices, %")
     axes.set_title("the spotter compressed, and as spikes", fontsize=9.5)
