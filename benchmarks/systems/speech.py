@@ -1,7 +1,8 @@
 """Speech made by the project: a keyword and other words, spoken by espeak-ng in 96 voices with noise; 16 kHz, mono.
 
 The set of the paper cannot be had; this one copies its size: 96 speakers and about 2,000 utterances to train on. A speaker is one voice
-around a pitch and a speed of its own; the accent changes, which on the validation voices was worth a tenth of the keywords. Unlike the paper, which keeps one utterance a speaker for the test, the voices of
+around a pitch and a speed of its own; the accent changes from
+utterance to utterance. Unlike the paper, which keeps one utterance a speaker for the test, the voices of
 validation and test are heard nowhere else, nor are their relatives (`klatt` and `klatt2`), and half of their other words are new too.
 Everything is drawn from numpy's legacy generator and espeak-ng says the same text the same way each time.
 """
