@@ -145,11 +145,12 @@ class Study:
         strengths = self.search(units, gamma, self.setting.search, seed)
         gates, draw = kept(strengths), seeded(seed + 1000)
         more = described(units, gates)
-        largest = units.masks(units.largest(gates, trained))
-        self.learn(f"{point}, DAP mask", units.masks(gates), None, more, seed)
-        self.learn(f"{point}, random mask", units.masks(units.random(gates, draw)), None, more, seed)
-        self.learn(f"{point}, magnitude mask", largest, None, more, seed)
-        self.learn(f"{point}, magnitude mask, kept weights", largest, trained, more, seed)
+        random, largest = units.random(gates, draw), units.largest(gates, trained)
+        for name, found, weights in (
+            ("DAP mask", gates, None), ("random mask", random, None), ("magnitude mask", largest, None),
+            ("magnitude mask, kept weights", largest, trained),
+        ):  # fmt: skip
+            self.learn(f"{point}, {name}", units.masks(found), weights, described(units, found), seed)
         joined = torch.cat([gate.flatten() for gate in gates])
         self.add(point, "kept share of units", float(joined.mean()), more)
         self.add(point, "claim 3: largest a (1 - a)", float(between(strengths).max()), more)
