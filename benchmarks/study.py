@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import platform
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +26,7 @@ from djpq.sweep.entry import Entry
 from djpq.sweep.identity import code_version, data_of
 from djpq.sweep.plan import Pretraining, load_method, validated
 from djpq.sweep.runs import float_model
+from hwmodel.console import fail
 from hwmodel.errors import InputError
 from hwmodel.files import write_text
 
@@ -193,4 +193,4 @@ if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        fail(str(error))

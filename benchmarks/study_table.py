@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hwmodel.console import fail
 from hwmodel.errors import InputError
 from hwmodel.files import whole, write_text
 
@@ -129,4 +130,4 @@ if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        fail(str(error))

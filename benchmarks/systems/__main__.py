@@ -9,13 +9,13 @@ import importlib
 import json
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 
 import torch
 
 from djpq.sweep.identity import code_version
+from hwmodel.console import fail
 from hwmodel.errors import InputError
 from hwmodel.files import whole, write_text
 
@@ -70,4 +70,4 @@ if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        fail(str(error))
