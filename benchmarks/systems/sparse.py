@@ -95,7 +95,7 @@ def stereo_rows(arm: str, limit: float | None, points: list[Point], channels: in
     common = {
         "system": "djpq" if arm == "djpq" else "sparse_stereo", "arm": arm if limit is None else f"{arm} @ {100 * limit:g} % stored",
         "network": f"stereo {channels} channels", "task": "synthetic stereo", "seeds": len(points),
-        "provenance": "ours" if arm == "djpq" or "(ours)" in arm else "reconstructed", "index_format": points[0].index,
+        "provenance": "ours" if arm == "djpq" or "(ours)" in arm else "reconstructed", "index_format": " or ".join(dict.fromkeys(p.index for p in points)),
         "bops": mean([p.bops for p in points]), "bops_share": mean([p.bops_share for p in points]), "stored_bits": mean([p.stored for p in points]),
         "weight_bits": mean([p.weight_bits for p in points]), "activation_bits": mean([p.activation_bits for p in points]),
         "density": mean([p.density for p in points]),
@@ -154,10 +154,7 @@ def digits_rows(size: Size) -> list[Row]:
 def rows(full: bool) -> list[Row]:
     """Return every arm on stereo, DJPQ among them, and the scores on digits."""
     size = FULL if full else FAST
-    runs = []
-    for seed in range(size.seeds):
-        runs.append(Stereo(size, seed).points())
-        print(f"stereo, seed {seed}: {len(runs[-1])} networks", flush=True)
+    runs = [Stereo(size, seed).points() for seed in range(size.seeds)]
     found = [row for key in runs[0] for row in stereo_rows(*key, [run[key] for run in runs], size.channels)]
     return found + digits_rows(size)
 

@@ -162,20 +162,26 @@ class Stereo:
 
     def points(self) -> dict[tuple[str, float | None], Point]:
         """Return every arm at every limit; None where it has none."""
-        found: dict[tuple[str, float | None], Point] = {("float", None): self.finished_float(self.model, self.everything)}
+        found: dict[tuple[str, float | None], Point] = {}
+
+        def note(arm: str, limit: float | None, made: Point) -> None:
+            found[arm, limit] = made
+            print(f"seed {self.seed}, {arm}: {made.error:.3f} px, {100 * made.stored / self.full_bits:.2f} % stored", flush=True)
 
         def pruned(model: nn.Module, masks: Masks, limit: float) -> None:
             self.train(model, masks, Tuning(self.size.quantized_steps, RATE))  # as many steps as the others take to quantize
-            found["prune only", limit] = self.finished_float(model, masks)
+            note("prune only", limit, self.finished_float(model, masks))
 
         def joint(arm: str, activation_bits: int) -> Callable[[nn.Module, Masks, float], None]:
             def finish(model: nn.Module, masks: Masks, limit: float) -> None:
-                found[arm, limit], attached = self.finished(model, masks, SPARSE_BITS, activation_bits)
+                made, attached = self.finished(model, masks, SPARSE_BITS, activation_bits)
+                note(arm, limit, made)
                 if activation_bits == 4 and limit <= 0.015 and not self.seed:
                     self.show(attached, f"{100 * limit:g} % stored")
 
             return finish
 
+        note("float", None, self.finished_float(self.model, self.everything))
         self.trajectory(32, pruned)
         eight, four = joint("joint regrow (ours)", 8), joint("joint regrow (ours), a4", 4)
 
@@ -187,9 +193,9 @@ class Stereo:
         self.trajectory(SPARSE_BITS, both, regrows=True)
         self.trajectory(SPARSE_BITS, joint("joint scored on quantized", 8), scored_bits=SPARSE_BITS)
         for bits in self.size.dense_bits:
-            found[f"quantize only, w{bits}", None] = self.finished(self.model, self.everything, bits, 8)[0]
+            note(f"quantize only, w{bits}", None, self.finished(self.model, self.everything, bits, 8)[0])
         for limit in self.size.djpq_limits:
-            found["djpq", limit] = self.djpq(limit)
+            note("djpq", limit, self.djpq(limit))
         return found
 
     def djpq(self, limit: float) -> Point:
