@@ -35,6 +35,7 @@ MODULES = {
 
 def run(system: str, folder: Path, full: bool) -> None:
     """Run one system; write its table, figure and circumstances."""
+    folder.mkdir(parents=True, exist_ok=True)
     module, began = importlib.import_module(f"benchmarks.systems.{MODULES[system]}"), time.perf_counter()
     rows = module.rows(full)
     write_table(folder / f"{system}.csv", rows)
