@@ -4,7 +4,7 @@
 Measures requantizers, codebooks, units at precisions from 1 x 1 to 8 x 8 bits, a real layer on the array of each family, and this processor. The sweep that
 constants are fitted to is `hwmodel rtl characterize --out benchmarks/results/rtl_units.csv --constants accelerators/rtl_constants.json`.
 
-Writes `benchmarks/results/rtl_requantizers.csv`, `rtl_precisions.csv`, `rtl_arrays.csv`, `rtl_cpu.csv`, then `docs/rtl.md` and `docs/rtl.png`.
+Writes `benchmarks/results/rtl_requantizers.csv` (and `accelerators/requantizers.csv` from it), `rtl_precisions.csv`, `rtl_arrays.csv`, `rtl_cpu.csv`, then `docs/rtl.md` and `docs/rtl.png`.
 """
 
 import sys
@@ -18,6 +18,7 @@ import pandas as pd
 from benchmarks.rtl_page import write_page
 from hwmodel.cpu import build_kernel, measure_cpu, numpy_kernel
 from hwmodel.files import write_text
+from hwmodel.requantization import UNITS
 from hwmodel.rtl import (
     ARRAYS,
     KINDS,
@@ -56,6 +57,16 @@ def requantizers() -> Iterator[dict[str, Any]]:
         codebook = CodebookUnit(bits, 8)
         netlist = synthesize(codebook.top, codebook.verilog(), library)
         yield {"unit": codebook.top, "area_nand2": netlist.area, "cells": netlist.cells, "delay_ps": netlist.delay_ps}
+
+
+def shipped_requantizers() -> str:
+    """Return as CSV what `hwmodel.requantization` takes from the measured requantizers: costs of one result, and where they come from."""
+    frame = pd.read_csv(RESULTS / "rtl_requantizers.csv")
+    names = {"energy_pj_per_cycle": "energy_pj", "glitch_energy_pj_per_cycle": "glitch_energy_pj"}
+    frame = frame[["unit", "area_nand2", *names]].rename(columns=names)
+    frame["unit"] = frame["unit"].str.removeprefix("requantizer_")
+    frame["source"] = "netlist, neutral cells; python -m benchmarks.rtl"
+    return frame.to_csv(index=False, float_format="%.6g")
 
 
 def precisions() -> Iterator[dict[str, Any]]:
@@ -118,6 +129,7 @@ def measure() -> None:
     for name, rows in (("cpu", processor), ("requantizers", requantizers), ("precisions", precisions), ("arrays", arrays)):
         write_text(RESULTS / f"rtl_{name}.csv", pd.DataFrame(rows()).to_csv(index=False, float_format="%.6g"))
         print("wrote", name, flush=True)
+    write_text(UNITS, shipped_requantizers())
 
 
 if __name__ == "__main__":

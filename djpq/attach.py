@@ -79,6 +79,7 @@ def attach(
     network: Network,
     *,
     gates: bool = True,
+    gate: type[ChannelGate] = ChannelGate,
     weight_widths: tuple[int, ...] = DEFAULT_WEIGHT_WIDTHS,
     activation_widths: tuple[int, ...] = DEFAULT_ACTIVATION_WIDTHS,
     input_bits: int = 8,
@@ -92,7 +93,7 @@ def attach(
 ) -> CompressibleModel:
     """Return the model with gates and quantizers; parameters are shared with `model`, quantizers still need `calibrate`.
 
-    Outputs of the network stay in full precision, inputs are quantized at `input_bits`. `channel_ranges`: a range for each output
+    `gate`: another kind of gate, such as `djpq.TwoTemperatureGate`. Outputs of the network stay in full precision, inputs are quantized at `input_bits`. `channel_ranges`: a range for each output
     channel of a weight, its width stays one.
     **Errors**: InputError when `network` was traced from another model.
     """
@@ -113,7 +114,7 @@ def attach(
     cuts = find_cuts(walk, graph, parameters, numbers)
     cuts.orders.update(select_channels(graph, root, walk))
     writers = [past_pooling(node) for node in return_modules(graph, root, dict(model.named_modules()), parameters, walk)]
-    named_gates = {g.name: ChannelGate(g.channels, log_variance, threshold) for g in network.groups if g.prunable} if gates else {}
+    named_gates = {g.name: gate(g.channels, log_variance, threshold) for g in network.groups if g.prunable} if gates else {}
     sites = place_gates(graph, root, walk, cuts, named_gates, writers)
     quantizers = place_quantizers(graph, walk, network, widths, writers, {name: tensor.shape for name, tensor in tensors.items()})
     output = program.call_spec.out_spec

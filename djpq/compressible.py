@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from hwmodel.compression import Compression
 from hwmodel.network import FULL_PRECISION_BITS, Network
 from hwmodel.numeric import through
+from hwmodel.sparsity import NO_INDEX  # named, since torch.compile cannot make the default
 
 from .cuts import Cuts
 from .gate import ChannelGate, information, kept_counts, soft_counts
@@ -137,11 +138,11 @@ class CompressibleModel(nn.Module):
         if kept is not None:
             kept = kept.cpu()
             channels = torch.cat([kept, channels.expand(*kept.shape[:-1], -1)], -1)[..., self._group_index]
-        return Compression(table[..., self._weight_index], table[..., self._activation_index], channels)
+        return Compression(table[..., self._weight_index], table[..., self._activation_index], channels, weight_index=NO_INDEX)
 
     def information(self) -> Tensor:
-        """Return the VIB term, 0 without gates."""
-        gates = list(self.gates.values())
+        """Return the VIB term, 0 without noisy gates."""
+        gates = [gate for gate in self.gates.values() if gate.noisy]
         return information(gates) if gates else torch.zeros(())
 
     @torch.no_grad()

@@ -98,8 +98,7 @@ def fixed_model(compressible: CompressibleModel) -> GraphModule:
         if target.startswith(f"quantizers.{WEIGHT}"):
             quantizer, source = quantizers[target.removeprefix("quantizers.")], node.args[0]
             parameter = module.get_parameter(source.target)
-            on_grid = quantizer(parameter.float()).to(parameter.dtype)
-            parameter.data.copy_(on_grid)
+            parameter.data = quantizer(parameter.float()).to(parameter.dtype)  # in its own layout, by which torch picks the kernel
             node.replace_all_uses_with(source)
             module.graph.erase_node(node)
         elif target.startswith("quantizers."):

@@ -25,7 +25,9 @@ def log_alpha(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 class ChannelGate(nn.Module):
-    """One gate per channel of a group, shared by every tensor of the group."""
+    """One gate per channel of a group, shared by every tensor of the group. Without noise it limits no information."""
+
+    noisy = True
 
     def __init__(self, channels: int, log_variance: float, threshold: float = 1.0) -> None:
         super().__init__()

@@ -40,7 +40,8 @@ class Loop:
             )
         self.compressible, self.teacher, self.data, self.settings = compressible, teacher, data, settings
         self.generator, self.objective, self.task, self.step = generator, objective, task, 0
-        self.forward: Callable[[Tensor], Any] = torch.compile(compressible, dynamic=False) if settings.compile else compressible
+        # The graph itself is compiled: torch gives up after 8 compilations of the same code, and only the graph's is this model's own.
+        self.forward: Callable[[Tensor], Any] = torch.compile(compressible.module, dynamic=False) if settings.compile else compressible
         self.optimizer = torch.optim.Adam(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
         self.trained = [p for group in groups for p in group["params"]]

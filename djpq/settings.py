@@ -20,6 +20,7 @@ class Settings(BaseModel):
     batch_size: int = Field(default=100, ge=2)
     seed: int = 0
     gates: bool = Field(default=True, description="learn which channels stay")
+    gate_kind: Literal["noisy", "two_temperature"] = Field(default="noisy", description="VIBNet's gate, or one without noise")
     weight_widths: tuple[int, ...] = tuple(range(2, 9))
     activation_widths: tuple[int, ...] = tuple(range(2, 9))
     input_bits: int = Field(default=8, ge=1, le=16)

@@ -25,15 +25,18 @@ from .checkpoint import Checkpoint
 from .compressible import CompressibleModel
 from .datasets import Data
 from .finalize import Finished, Proof, finalize
+from .gate import ChannelGate
 from .loop import Loop
 from .objective import Objective, order_gates, parameter_groups
 from .pretraining import Progress
 from .quantizer import BitsForm, StepForm
 from .settings import Settings, half_cosine
 from .task import CLASSIFICATION, Task
+from .two_temperature import TwoTemperatureGate
 
 PROOF_SAMPLES = 64
 CALIBRATION_SAMPLES = 512
+GATES = {"noisy": ChannelGate, "two_temperature": TwoTemperatureGate}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ def compressible_of(
     network = trace(model, (data.train[0][:1],))
     form = StepForm(restricted=restricted(settings)) if settings.step_form else BitsForm()
     compressible = attach(
-        copy.deepcopy(model), network, gates=settings.gates, weight_widths=settings.weight_widths,
+        copy.deepcopy(model), network, gates=settings.gates, gate=GATES[settings.gate_kind], weight_widths=settings.weight_widths,
         activation_widths=settings.activation_widths, input_bits=settings.input_bits, form=form, start_bits=settings.start_bits,
         log_variance=settings.log_variance, threshold=settings.threshold, learn_power=settings.learn_power, channel_ranges=settings.channel_ranges,
         gradient_scale=settings.gradient_scale,

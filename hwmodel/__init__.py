@@ -14,13 +14,14 @@ from .onnx_import import OnnxModel, from_onnx, load_onnx
 from .operators import register
 from .profile import available, load_accelerator
 from .report import table
+from .requantization import Requantizer, requantization_cost, requantizations, requantizer, requantizers
 from .trace import UnsupportedOperator, trace
 from .validate import Validation, validate
 from .work import Work, work
 
 __all__ = [
     "Accelerator", "ChannelGroup", "Compression", "Cost", "Coverage", "Efficiency", "Execution", "InputError", "Layer", "LayerCost", "Network",
-    "OnnxModel", "Priced", "UnsupportedOperator", "Validation", "Work", "achieved", "area_mm2", "available", "bops", "from_onnx", "full_precision",
-    "load_accelerator", "load_onnx", "macs", "peak", "price", "register", "simulate",
-    "table", "trace", "uniform", "validate", "work", "zoo",
+    "OnnxModel", "Priced", "Requantizer", "UnsupportedOperator", "Validation", "Work", "achieved", "area_mm2", "available", "bops", "from_onnx", "full_precision",
+    "load_accelerator", "load_onnx", "macs", "peak", "price", "register", "requantization_cost", "requantizations",
+    "requantizer", "requantizers", "simulate", "table", "trace", "uniform", "validate", "work", "zoo",
 ]  # fmt: skip

@@ -29,6 +29,9 @@ class Layer:
     result of the step before (it has no `inputs` then). `table_entries`: rows of an embedding's table, of which one is read a position.
     `second_parts`: further rows of a second operand that is a concatenation (a cache of keys and the new ones).
 
+    `fused_operators`: names of the element-wise operators and normalisations in the row, in order. `moves`: its own operator writes only
+    values that it reads (a max-pool), `keeps_width`: and so do those fused into it.
+
     **Units**: `kernel_size`, `input_size` and `output_size` count positions along each axis, for one sample of the batch.
     """
 
@@ -53,6 +56,9 @@ class Layer:
     steps: int = 1
     table_entries: int = 0
     second_parts: tuple[str, ...] = ()
+    fused_operators: tuple[str, ...] = ()
+    moves: bool = False
+    keeps_width: bool = False
 
     @property
     def operands(self) -> tuple[str, ...]:

@@ -208,6 +208,7 @@ def network_of(walk: Walk, captured: Captured, args: tuple[Tensor, ...]) -> Netw
             out_groups=groups.pieces(row.writes, row.out_channels),
             second_input=rows[row.second].name if row.second is not None else None, fused_inputs=called(row.fused),
             filters_per_channel=row.filters_per_channel, steps=row.steps, table_entries=row.table_entries, second_parts=called(row.second_parts),
+            fused_operators=tuple(row.fused_operators), moves=row.moves, keeps_width=row.keeps_width,
             width_of=rows[owner].name, signed=any(rows[j].signed for j, other in enumerate(owners) if other == owner),
         )
         for row, owner in zip(rows, owners, strict=True)

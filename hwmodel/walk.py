@@ -46,7 +46,8 @@ class Flow:
 class Row:
     """A layer under construction; `writer` is the node whose value is stored (its flow tells the channel axis there).
 
-    `keeps_width`: so far it writes only values that it read (a max-pool); `keeps_zero`: a channel of zeros stays zero.
+    `moves`: its own operator writes only values that it read (a max-pool); `keeps_grid`: and so do all that are fused into it, `fused_operators`.
+    `keeps_zero`: a channel of zeros stays zero.
     """
 
     name: str
@@ -66,12 +67,19 @@ class Row:
     reads: Channels = field(default_factory=lambda: np.zeros(0, np.int64))
     writes: Channels = field(default_factory=lambda: np.zeros(0, np.int64))
     signed: bool = True
-    keeps_width: bool = False
+    moves: bool = False
+    keeps_grid: bool = True
+    fused_operators: list[str] = field(default_factory=list)
     keeps_zero: bool = False
     filters_per_channel: int = 1
     steps: int = 1
     table_entries: int = 0
     second_parts: tuple[int, ...] = ()
+
+    @property
+    def keeps_width(self) -> bool:
+        """Whether all that it writes is on the grid that it reads."""
+        return self.moves and self.keeps_grid
 
 
 class Walk:
@@ -202,7 +210,8 @@ class Walk:
         row = self.rows[seen.rows[0]]
         row.writer, row.signed = node, signed
         row.keeps_zero &= keeps_zero
-        row.keeps_width &= keeps_grid
+        row.keeps_grid &= keeps_grid
+        row.fused_operators.append(operator_name(node))
         self.flows[node] = Flow(seen.rows, seen.axes, seen.channels)
 
     # ---- channels ---------------------------------------------------------------------------------------------------

@@ -1,12 +1,18 @@
-"""Parts of blind adversarial pruning (arXiv 2004.05913), as described there; its code ships cut and scale wired to do nothing.
+"""Blind adversarial pruning (arXiv 2004.05913): gradual magnitude pruning under an attack whose strength is not prescribed.
 
-Gradual magnitude pruning (Zhu and Gupta): the sparsity rises by `target + (start - target) (1 - progress)^3`. DeepFool gives each
-sample its own distance to the decision boundary; cut and scale then limit what lies beyond the mean of the batch, and pull back inside.
+Gradual magnitude pruning (Zhu and Gupta): the sparsity rises by `target + (start - target) (1 - progress)^3`, each layer on its own; the
+masks are taken anew every few steps, and training goes on under the last one. What a step trains on is a `djpq.Task`: natural,
+adversarial with a fixed budget, or blind (`djpq.adversarial`).
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from djpq.datasets import Data
+from djpq.pretraining import check_finite
+from djpq.task import Task
 from hwmodel.errors import InputError
 
 POWER = 3
@@ -28,44 +34,54 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
     return mask.reshape(weight.shape)
 
 
-def rms(change: Tensor) -> Tensor:
-    """Return the root mean square of each sample's change. **Shapes**: [samples, ...] -> [samples]."""
-    return change.flatten(1).square().mean(1).sqrt()
+def prunable(model: nn.Module) -> list[Tensor]:
+    """Return the weights that are pruned: those of all convolutions and linear layers."""
+    return [module.weight for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
 
 
-def cut_and_scale(change: Tensor, rho: float = 0.9) -> Tensor:
-    """Return each sample's change cut to the mean size of the batch and scaled by `rho`. **Shapes**: [samples, ...]."""
-    if not 0 < rho <= 1:
-        raise InputError(f"rho is {rho}; it must lie above 0 and at most at 1")
-    sizes = rms(change)
-    factor = rho * (sizes.mean() / sizes.clamp(min=torch.finfo(change.dtype).tiny)).clamp(max=1)
-    return change * factor.reshape(-1, *(1 for _ in change.shape[1:]))
+@dataclass(frozen=True)
+class Pruning:
+    """How a network is trained and pruned. The defaults are the paper's code's (Adam 1e-3, pruned in the first 3/7), scaled to digits."""
+
+    sparsity: float = 0.9
+    epochs: int = 40
+    share: float = 3 / 7
+    every: int = 4
+    batch_size: int = 64
+    lr: float = 1e-3
+
+    def last(self, data: Data) -> int:
+        """Return the step at which the target is reached."""
+        return max(1, round(self.share * self.epochs * data.steps(self.batch_size)))
 
 
-def deepfool(model: nn.Module, inputs: Tensor, iterations: int = 5, overshoot: float = 0.02) -> Tensor:
-    """Return the smallest changes, to first order, that take each sample over its nearest decision boundary.
+def train_pruned(model: nn.Module, data: Data, task: Task, pruning: Pruning, seed: int = 0) -> list[float]:
+    """Train and prune a model in place; return the share of weights that are zero after each step. **Errors**: TrainingDiverged for NaN."""
+    torch.manual_seed(seed)
+    generator, optimizer = torch.Generator().manual_seed(seed), torch.optim.Adam(model.parameters(), pruning.lr)
+    weights, last, found = prunable(model), pruning.last(data), []
+    masks = [torch.ones_like(weight) for weight in weights]
+    model.train()
+    for epoch in range(pruning.epochs):
+        for x, y in data.batches("train", pruning.batch_size, generator):
+            step = len(found) + 1
+            inputs, labels = task.prepare(model, x, y) if task.prepare else (x, y)
+            loss = task.loss(model(inputs), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if step == last or (step < last and step % pruning.every == 0):
+                masks = [magnitude_mask(weight, gradual_sparsity(step, 0, last, pruning.sparsity)) for weight in weights]
+            with torch.no_grad():
+                for weight, mask in zip(weights, masks, strict=True):
+                    weight.mul_(mask)
+            found.append(zero_share(model))
+        check_finite(loss, epoch)
+    model.eval()
+    return found
 
-    All samples and classes at once: one backward pass a class and iteration; a sample whose class has changed is left alone.
 
-    **Shapes**: [samples, ...]. **Source**: Moosavi-Dezfooli and others, arXiv 1511.04599, algorithm 2.
-    """
-    with torch.no_grad():
-        labels = model(inputs).argmax(1)
-    samples = torch.arange(len(inputs))
-    change = torch.zeros_like(inputs)
-    for _ in range(iterations):
-        moved = (inputs + (1 + overshoot) * change).detach().requires_grad_()
-        scores = model(moved)
-        standing = scores.argmax(1) == labels
-        if not bool(standing.any()):
-            break
-        slopes = torch.stack([torch.autograd.grad(column.sum(), moved, retain_graph=True)[0] for column in scores.unbind(1)], 1).flatten(2)
-        gaps = (scores - scores[samples, labels][:, None]).detach()
-        slopes = slopes - slopes[samples, labels][:, None]
-        lengths = slopes.norm(dim=2).clamp(min=torch.finfo(inputs.dtype).tiny)
-        distances = (gaps.abs() / lengths).scatter(1, labels[:, None], torch.inf)
-        nearest = distances.argmin(1)
-        length, slope = lengths[samples, nearest], slopes[samples, nearest]
-        step = (distances[samples, nearest] / length)[:, None] * slope
-        change = change + (step * standing[:, None]).reshape(inputs.shape)
-    return (1 + overshoot) * change
+def zero_share(model: nn.Module) -> float:
+    """Return the share of weights that are zero."""
+    weights = prunable(model)
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)

@@ -9,6 +9,7 @@ A constant current c in [0, 1] fires floor(steps x c) times. Each spike is `fan-
 not events, they are computed once a frame (`input_macs`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,12 +36,19 @@ class Spiking:
         return self.synaptic_events * event_pj + self.neuron_updates * update_pj
 
 
-def activation_scales(layers: Sequence[nn.Linear], frames: Tensor) -> list[float]:
-    """Return the largest value of each hidden layer on a calibration batch, 1 for a layer that is silent."""
+def activation_scales(layers: Sequence[nn.Linear], frames: Tensor, quantile: float = 1.0) -> list[float]:
+    """Return the largest value of each hidden layer on a calibration batch, 1 for a layer that is silent.
+
+    `quantile`: below 1 the value that this share does not exceed, so that a few saturate and the others fire more often (the robust
+    normalisation of Rueckauer and others 2017, doi 10.3389/fnins.2017.00682).
+    """
+    if not 0 < quantile <= 1:
+        raise InputError(f"quantile is {quantile}; it must lie above 0 and at most at 1")
     scales, values = [], frames.double()
     for layer in layers[:-1]:
         values = torch.relu(values @ layer.weight.detach().double().T + _bias(layer))
-        scales.append(float(values.max()) or 1.0)
+        largest = values.flatten().kthvalue(math.ceil(quantile * values.numel())).values
+        scales.append(float(largest) or float(values.max()) or 1.0)
     return scales
 
 

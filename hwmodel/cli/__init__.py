@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..console import run
-from . import accelerators, cpu, networks, rtl
+from . import accelerators, cpu, networks, requantization, rtl
 
 app = typer.Typer(
     help="Price a compressed network on an accelerator: MACs, BOPs, cycles, energy and memory.", pretty_exceptions_enable=False
@@ -15,6 +15,7 @@ app.command("simulate")(networks.simulate_command)
 app.command("compare")(networks.compare)
 app.command("groups")(networks.groups)
 app.command("graph")(networks.graph)
+app.command("requantization")(requantization.requantization)
 app.command("accelerators")(accelerators.accelerators)
 app.command("check")(accelerators.check)
 app.command("new-accelerator")(accelerators.new_accelerator)

@@ -51,14 +51,14 @@ def embedding_bag(walk: Walk, node: Node) -> None:
 def scatter(walk: Walk, node: Node) -> None:
     """A tensor with some of its elements written by index: both are read, the whole is written, channels frozen."""
     row, _ = move(walk, node)
-    row.keeps_width = False
+    row.moves = False
 
 
 @register("index", "gather", "take_along_dim", "masked_select", "repeat_interleave", "_unsafe_index")
 def gather(walk: Walk, node: Node) -> None:
     """Elements of an activation at other places: as many are read as are written, channels frozen."""
     row, source = move(walk, node)
-    row.keeps_width = source is node.args[0]
+    row.moves = source is node.args[0]
     row.in_channels, row.input_size, row.reads = row.out_channels, row.output_size, row.writes
 
 

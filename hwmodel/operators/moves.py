@@ -19,7 +19,7 @@ from .rules import argument, register
 )  # fmt: skip
 def max_pool(walk: Walk, node: Node) -> None:
     """Maximum over a window: writes values that it read, at the width that it read."""
-    same_channels(walk, node, "pool").keeps_width = True
+    same_channels(walk, node, "pool").moves = True
 
 
 @register("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -48,7 +48,7 @@ def same_channels(walk: Walk, node: Node, kind: str) -> Row:
 @register(*(f"{name}{rank}d" for name in ("upsample_nearest", "_upsample_nearest_exact") for rank in (1, 2, 3)))
 def upsample_nearest(walk: Walk, node: Node) -> None:
     """Each value several times, at the width that was read."""
-    same_channels(walk, node, "upsample").keeps_width = True
+    same_channels(walk, node, "upsample").moves = True
 
 
 @register("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa")
@@ -91,7 +91,7 @@ def pad(walk: Walk, node: Node) -> None:
     elif before or after:
         channels = np.concatenate([walk.fresh(before, "padding of channels"), channels, walk.fresh(after, "padding of channels")])
     row = walk.emit(node, "copy", operand, channels, seen.axis)
-    row.keeps_zero = row.keeps_width = not value
+    row.keeps_zero = row.moves = not value
     row.signed |= bool(value and value < 0)
 
 
@@ -109,7 +109,7 @@ def roll(walk: Walk, node: Node) -> None:
         walk.coupling.freeze(seen.channels, "roll of channels")
         channels = walk.fresh(shape_of(node)[seen.axis], "roll of channels")
     row = walk.emit(node, "copy", operand, channels, seen.axis)
-    row.keeps_zero = row.keeps_width = True
+    row.keeps_zero = row.moves = True
 
 
 @register("repeat", "tile")
@@ -120,7 +120,7 @@ def repeat(walk: Walk, node: Node) -> None:
     assert seen
     axis = seen.axis + len(new) - len(old)
     row = walk.emit(node, "copy", operand, np.tile(seen.channels, new[axis] // old[seen.axis]), axis)
-    row.keeps_zero = row.keeps_width = True
+    row.keeps_zero = row.moves = True
 
 
 @register("copy")
@@ -138,4 +138,4 @@ def copy(walk: Walk, node: Node) -> None:
         walk.coupling.freeze(seen.channels, "broadcast copy")
         axis = len(shape_of(node)) - 1
         row = walk.emit(node, "copy", source, walk.fresh(shape_of(node)[axis], "broadcast copy"), axis)
-    row.keeps_zero = row.keeps_width = True
+    row.keeps_zero = row.moves = True

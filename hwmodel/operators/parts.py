@@ -71,7 +71,7 @@ def index_select(walk: Walk, node: Node) -> None:
     if int(argument(node, 1, "dim", 0)) % rank != seen.axis:
         row = walk.emit(node, "copy", operand, seen.channels, seen.axis)
         row.input_size = row.output_size  # what is not taken is not read
-        row.keeps_zero = row.keeps_width = True
+        row.keeps_zero = row.moves = True
     elif index is not None:
         select(walk, node, operand, index.cpu().numpy().ravel(), "selection of channels")
     else:

@@ -78,7 +78,7 @@ def along_an_axis(walk: Walk, node: Node) -> None:
         walk.coupling.freeze(channels, reason)
         channels = walk.fresh(shape_of(node)[seen.axis], reason)
     row = walk.emit(node, "copy", operand, channels, seen.axis)
-    row.keeps_zero = row.keeps_width = name == "flip"
+    row.keeps_zero = row.moves = name == "flip"
     value = node.meta["val"]
     if isinstance(value, (tuple, list)):
         walk.flows[node] = [Flow((len(walk.rows) - 1,), seen.axes, channels, open=False) for _ in value]

@@ -71,6 +71,18 @@ def test_proof_holds_for_random_bits_ranges_and_masks(seed: int, name: str) -> N
     assert finalize(attached, machine, x).proof.holds
 
 
+@pytest.mark.parametrize("name", ["lenet5", "resnet8"])
+def test_the_fixed_weights_have_the_layout_of_the_quantized_ones(name: str) -> None:
+    """Of one input channel the strides say nothing to the eye and much to torch, which picks another kernel by them."""
+    attached, machine, x = decided(name, seed=0)
+    attached.to(memory_format=torch.channels_last)
+    weights = {key.removeprefix("weight ").replace("/", "."): q for key, q in attached.named_quantizers() if key.startswith("weight ")}
+    fixed = fixed_model(attached)
+    for key, quantizer in weights.items():
+        assert fixed.get_parameter(key).stride() == quantizer(attached.module.get_parameter(key)).stride(), key
+    assert finalize(attached, machine, x).proof.holds
+
+
 def test_the_finished_model_is_plain() -> None:
     attached, machine, x = decided("lenet5", seed=3)
     model = finalize(attached, machine, x).model

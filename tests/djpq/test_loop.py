@@ -103,3 +103,15 @@ def test_compiled_and_bf16_train_alike(make: Make) -> None:
         losses[name] = [loop.epoch(i)["loss"] for i in range(3)]
     assert losses["compiled"] == pytest.approx(losses["plain"], rel=2e-2)
     assert losses["bf16"] == pytest.approx(losses["plain"], rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself, when it compiles
+def test_many_compiled_loops_in_one_process_stay_compiled(make: Make, digits: djpq.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_model = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: compile_model(model, backend="eager", **options))
+    x, y = (part[:20] for part in digits.train)
+    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+        for _ in range(4):
+            loop = make(compile=True)
+            loop.compressible.train()
+            loop.task_loss(x, y)[0].backward()

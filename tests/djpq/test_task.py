@@ -57,7 +57,7 @@ def test_a_regression_is_compressed_and_scored(model: nn.Module, smooth: Data) -
 
 
 def test_distillation_needs_a_distance(model: nn.Module, smooth: Data) -> None:
-    with pytest.raises(InputError, match="distill is 0.5, but the task has no distance"):
+    with pytest.raises(InputError, match=r"distill is 0\.5, but the task has no distance"):
         djpq.compress(model, smooth, LOOM, djpq.Budget(bops="3%"), djpq.Settings(**SHORT), task=DEPTH)
 
 

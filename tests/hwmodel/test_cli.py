@@ -141,6 +141,18 @@ def test_a_profile_by_path(hwmodel, tmp_path: Path) -> None:  # type: ignore[no-
     assert out.startswith("kws on mine")
 
 
+def test_requantization_counts_both_policies(hwmodel) -> None:  # type: ignore[no-untyped-def]
+    status, out, err = hwmodel("requantization", "kws", "-a", "loom")
+    assert (status, err) == (0, "")
+    assert [line.split()[:3] for line in out.splitlines()[2:]] == [
+        ["fused", "shift", "541"], ["fused", "multiply32", "541"], ["per_operator", "shift", "1,053"], ["per_operator", "multiply32", "1,053"]
+    ]  # fmt: skip
+    rows = json.loads(hwmodel("requantization", "kws", "-a", "loom", "--all", "--json")[1])
+    assert [row["energy_pj"] for row in rows if row["requantizer"] == "codebook_2to8"] == [None, None]
+    table = list(csv.DictReader(io.StringIO(hwmodel("requantization", "kws", "-a", "loom", "--node-nm", "28", "--csv")[1])))
+    assert {row["node_nm"] for row in table} == {"28.0"}
+
+
 # ---- the other commands ----------------------------------------------------------------------------------------------
 
 

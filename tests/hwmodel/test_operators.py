@@ -36,6 +36,7 @@ def test_a_convolution_is_one_row_with_all_that_is_fused(traced) -> None:  # typ
     assert row(network, "a") == Layer(
         name="a", kind="conv", inputs=("input",), weight="a.weight", in_channels=3, out_channels=4, kernel_size=(3, 3), input_size=(8, 8),
         output_size=(4, 4), groups=1, in_groups=(("input", 1),), out_groups=(("a", 1),), width_of="a", signed=False,
+        fused_operators=("batch_norm", "relu"),
     )  # fmt: skip
     assert row(network, "a").macs == 4 * 3 * 9 * 16
 

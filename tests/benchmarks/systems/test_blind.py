@@ -1,5 +1,6 @@
-"""Invariants of the schedule, of cut and scale, and DeepFool's closed form on linear classifiers."""
+"""Invariants of the schedule and the masks, alone and in training."""
 
+import functools
 import itertools
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
-from benchmarks.systems.blind import cut_and_scale, deepfool, gradual_sparsity, magnitude_mask, rms
+import djpq
+from benchmarks.systems.blind import Pruning, gradual_sparsity, magnitude_mask, prunable, train_pruned, zero_share
 from hwmodel import InputError
 
 
@@ -36,32 +39,28 @@ def test_the_mask_removes_exactly_the_smallest(seed: int, sparsity: float) -> No
         assert weight[mask == 0].abs().max() <= weight[mask == 1].abs().min()
 
 
-@given(seed=st.integers(0, 10**6), rho=st.floats(0.05, 1))
-def test_cut_and_scale_bound_every_sample_by_the_mean_of_the_batch(seed: int, rho: float) -> None:
-    draw = torch.Generator().manual_seed(seed)
-    change = torch.randn(6, 2, 3, generator=draw, dtype=torch.float64) * torch.rand(6, 1, 1, generator=draw, dtype=torch.float64)
-    sizes, cut, both = rms(change), cut_and_scale(change, 1.0), cut_and_scale(change, rho)
-    assert rms(cut).max() <= sizes.mean() + 1e-12
-    torch.testing.assert_close(rms(cut), sizes.clamp(max=sizes.mean()), rtol=1e-12, atol=0)
-    torch.testing.assert_close(both, rho * cut, rtol=1e-12, atol=0)
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.95])
+def test_training_reaches_the_target_in_every_layer_and_never_goes_back(sparsity: float) -> None:
+    data, pruning = djpq.load_data("digits"), Pruning(sparsity=sparsity, epochs=7, batch_size=100)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    task = djpq.adversarial_task(label_smoothing=0.1)
+    found, last = train_pruned(model, data, task, pruning), pruning.last(data)
+    assert last == 33
+    assert len(found) == 7 * 11
+    assert all(later >= earlier for earlier, later in itertools.pairwise(found))
+    for step, share in enumerate(found, 1):  # masks are taken anew every 4 steps and at the last
+        taken = step if step == last or step % 4 == 0 else step // 4 * 4
+        assert share == pytest.approx(gradual_sparsity(min(taken, last), 0, last, sparsity), abs=0.005)
+    assert zero_share(model) == pytest.approx(sparsity, abs=0.005)
+    for weight in prunable(model):
+        assert int((weight == 0).sum()) == round(sparsity * weight.numel())
 
 
-def test_no_change_stays_none_and_rho_has_a_range() -> None:
-    assert torch.equal(cut_and_scale(torch.zeros(2, 3)), torch.zeros(2, 3))
-    with pytest.raises(InputError, match="rho is 0"):
-        cut_and_scale(torch.zeros(2, 3), 0)
-
-
-@given(seed=st.integers(0, 10**6))
-def test_deepfool_is_the_projection_on_the_nearest_boundary_of_a_linear_classifier(seed: int) -> None:
-    torch.manual_seed(seed)
-    model, inputs = nn.Linear(5, 4).double(), torch.randn(8, 5, dtype=torch.float64)
-    change, labels = deepfool(model, inputs, overshoot=0.02), model(inputs).argmax(1)
-    for sample, label, found in zip(inputs, labels.tolist(), change, strict=True):
-        scores = model(sample)
-        options = []
-        for other in set(range(4)) - {label}:
-            normal = (model.weight[other] - model.weight[label]).detach()
-            options.append(((scores[label] - scores[other]).detach() / normal.square().sum()) * normal)
-        torch.testing.assert_close(found, 1.02 * min(options, key=lambda option: float(option.norm())), rtol=1e-9, atol=1e-12)
-    assert bool((model(inputs + change).argmax(1) != labels).all())
+def test_a_pruned_network_still_learns() -> None:
+    data = djpq.load_data("digits")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    task = djpq.Task(loss=functools.partial(functional.cross_entropy, label_smoothing=0.1))
+    train_pruned(model, data, task, Pruning(sparsity=0.8, epochs=20, batch_size=32))
+    assert djpq.accuracy(model, data, "validation") > 0.9

@@ -86,6 +86,22 @@ def test_a_silent_network_costs_its_updates_alone() -> None:
     assert run(layers, torch.tensor([[0.5, 0.5]]), [1.0], 10).energy_pj(5, 3).tolist() == [5 * 10 + 60]
 
 
+@given(seed=st.integers(0, 10**6), quantile=st.floats(0.01, 1))
+def test_a_quantile_is_the_least_value_that_the_share_does_not_exceed(seed: int, quantile: float) -> None:
+    frames = 1 + torch.rand(37, 1, generator=torch.Generator().manual_seed(seed))
+    (scale,) = activation_scales([linear([[1.0]]), linear([[1.0]])], frames, quantile)
+    values = sorted(frames.double().flatten().tolist())
+    assert scale == values[math.ceil(quantile * 37) - 1]
+    assert activation_scales([linear([[1.0]]), linear([[1.0]])], frames) == [values[-1]]
+
+
+def test_a_quantile_has_a_range_and_falls_back_on_the_largest() -> None:
+    layers = [linear([[1.0]]), linear([[1.0]])]
+    assert activation_scales(layers, torch.tensor([[0.0], [0.0], [0.0], [3.0]]), 0.5) == [3.0]
+    with pytest.raises(InputError, match="quantile is 0"):
+        activation_scales(layers, torch.ones(1, 1), 0)
+
+
 @pytest.mark.parametrize(("scales", "steps", "message"), [([1.0], 0, "steps is 0"), ([], 1, "2 layers and 0 scales")])
 def test_what_cannot_be_run_is_told(scales: list[float], steps: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
