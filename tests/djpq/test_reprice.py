@@ -48,7 +48,7 @@ def test_five_hundred_models_are_priced_in_milliseconds(runs: Path) -> None:
     (first, _) = load_models(runs)
     many = type(first)(
         first.network,
-        type(first.compression)(*(t.repeat(125, 1) for t in vars(first.compression).values())),
+        first.compression.with_tensors(t.repeat(125, 1) for t in first.compression.tensors.values()),
         first.runs * 125,
         first.accuracies.repeat(125),
     )
