@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import djpq
 import hwmodel
+from benchmarks import BUILT, RESULTS
 from djpq.sweep.entry import Entry
 from djpq.sweep.identity import code_version, data_of
 from djpq.sweep.plan import Pretraining, load_method, validated
@@ -29,9 +30,6 @@ from djpq.sweep.runs import float_model
 from hwmodel.console import fail
 from hwmodel.errors import InputError
 from hwmodel.files import write_text
-
-RESULTS = Path(__file__).parent / "results"
-BUILT = Path(__file__).parent.parent / "build"
 
 
 class Candidate(BaseModel):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import BUILT, RESULTS
 from djpq.sweep.identity import code_version
 from hwmodel.console import fail
 from hwmodel.errors import InputError
@@ -21,22 +22,14 @@ from hwmodel.files import whole, write_text
 
 from .row import SYSTEMS, read_table, write_table
 
-RESULTS = Path(__file__).parent.parent / "results"
-BUILT = Path(__file__).parent.parent.parent / "build"
-MODULES = {
-    "keyword_spotting": "keyword",
-    "dataflow_quantization": "modules",
-    "sparse_stereo": "sparse",
-    "blind_adversarial_pruning": "robust",
-    "architecture_pruning": "architecture",
-}
-"""Each module has `rows(full) -> list[Row]` (the system's arms and DJPQ's on the same task) and `figure(rows) -> Figure`."""
+PACKAGES = tuple(system for system in SYSTEMS if system != "djpq")
+"""Each has `rows(full) -> list[Row]` (the system's arms and DJPQ's on the same task) and `figure(rows) -> Figure`."""
 
 
 def run(system: str, folder: Path, full: bool) -> None:
     """Run one system; write its table, figure and circumstances."""
     folder.mkdir(parents=True, exist_ok=True)
-    module, began = importlib.import_module(f"benchmarks.systems.{MODULES[system]}"), time.perf_counter()
+    module, began = importlib.import_module(f"benchmarks.systems.{system}"), time.perf_counter()
     rows = module.rows(full)
     write_table(folder / f"{system}.csv", rows)
     with whole(folder / f"{system}.png") as path:
@@ -53,14 +46,15 @@ def run(system: str, folder: Path, full: bool) -> None:
 def main() -> None:
     """Run the systems asked for and join all tables that are there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=list(MODULES), default=[], help="a system; may be repeated")
+    parser.add_argument("--only", action="append", choices=PACKAGES, default=[], help="a system; may be repeated")
     parser.add_argument("--full", action="store_true", help="the recorded setting instead of the fast one")
+    parser.add_argument("--join", action="store_true", help="run nothing, join the tables that are there")
     parser.add_argument("--out", type=Path, help="folder of the results instead of build/ or benchmarks/results/")
     words = parser.parse_args()
     out = words.out or (RESULTS if words.full else BUILT)
-    for system in words.only or MODULES:
+    for system in () if words.join else words.only or PACKAGES:
         run(system, out / "systems", words.full)
-    found = [out / "systems" / f"{system}.csv" for system in MODULES]
+    found = [out / "systems" / f"{system}.csv" for system in PACKAGES]
     rows = [row for path in found if path.is_file() for row in read_table(path)]
     write_table(out / "systems.csv", sorted(rows, key=lambda row: SYSTEMS.index(row.system)))
     print(f"{len(rows)} rows in {out / 'systems.csv'}")

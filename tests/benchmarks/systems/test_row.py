@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from benchmarks import RESULTS
 from benchmarks.systems import __main__ as driver
 from benchmarks.systems.row import SYSTEMS, Row, read_table, write_table
 from hwmodel.errors import InputError
 
-RESULTS = Path(driver.RESULTS)
 WHOLE = {
     "system": "djpq", "arm": "2 %", "network": "lenet5", "task": "digits", "metric": "accuracy", "value": 0.99, "seeds": 3, "provenance": "ours",
 }  # fmt: skip
@@ -18,7 +18,7 @@ WHOLE = {
 def test_every_system_is_recorded_and_djpq_on_every_task() -> None:
     rows = read_table(RESULTS / "systems.csv")
     assert {row.system for row in rows} == set(SYSTEMS)
-    for system in driver.MODULES:
+    for system in driver.PACKAGES:
         own = {row.task for row in rows if row.system == system}
         assert own & {row.task for row in rows if row.system == "djpq"}, f"no task of {system} has DJPQ beside it"
         assert {row.provenance for row in rows if row.system == system} <= {"sourced", "reconstructed", "ours"}
@@ -26,7 +26,7 @@ def test_every_system_is_recorded_and_djpq_on_every_task() -> None:
 
 
 def test_the_joined_table_holds_what_each_system_recorded() -> None:
-    parts = [row for system in driver.MODULES for row in read_table(RESULTS / "systems" / f"{system}.csv")]
+    parts = [row for system in driver.PACKAGES for row in read_table(RESULTS / "systems" / f"{system}.csv")]
     joined = read_table(RESULTS / "systems.csv")
     assert sorted(map(repr, joined)) == sorted(map(repr, parts))
 
