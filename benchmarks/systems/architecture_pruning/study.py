@@ -20,7 +20,7 @@ from benchmarks.methods.two_stage import prune
 
 from ..row import Row
 from ..seeds import means, row_over_seeds
-from .figure import draw
+from .plot import draw
 from .relaxation import Search, between, kept
 from .transfer import (
     CLASSES,

@@ -27,8 +27,8 @@ from hwmodel.sparsity import index_named
 
 from ..row import Row
 from .attacks import BUDGETS, accuracies, both_accuracies, fast_gradient, unrestricted_deepfool
-from .figure import draw
-from .rows import BLIND, FIXED_SIZES, NATURAL, RHOS, UNRESTRICTED, Point, blind, claim_rows, fixed, point_rows, summary_rows
+from .plot import draw
+from .records import BLIND, FIXED_SIZES, NATURAL, RHOS, UNRESTRICTED, Point, blind, claim_rows, fixed, point_rows, summary_rows
 from .training import Pruning, train_pruned, zero_share
 
 SMOOTHING = 0.1

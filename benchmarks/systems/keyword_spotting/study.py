@@ -24,7 +24,7 @@ from . import energy as keyword_energy
 from . import spikes
 from .data import Spoken, aligned, new_word_rate, rates, spoken_frames, symbols, texts
 from .energy import PICOJOULES, SPOTTER, silicon_columns
-from .figure import figure as figure
+from .plot import figure as figure
 from .speech import KEYWORD, SNR_DB, Amount, speech
 from .spotter import SILICON
 from .training import train_aligner, train_spotter

@@ -13,7 +13,7 @@ from torch import nn
 import djpq
 import hwmodel
 
-from .figure import Example
+from .plot import Example
 from .stereo import DEPTH, StereoNet, errors, stereo_data, stereo_loss
 from .taylor import (
     SCALE_BITS,

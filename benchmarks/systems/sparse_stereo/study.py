@@ -18,7 +18,7 @@ from hwmodel.zoo import lenet5
 
 from ..row import Row
 from .arms import DENSE, SKIPPING, Point, Size, Stereo, examples
-from .figure import draw
+from .plot import draw
 from .taylor import (
     Tuning,
     best_index,

@@ -34,5 +34,6 @@ def test_an_unknown_system_and_a_damaged_table_are_told_in_a_line(tmp_path: Path
     (tmp_path / "systems" / "sparse_stereo.csv").write_text("system,value\nsparse_stereo,nan\n")
     damaged = command("--join", "--out", str(tmp_path))
     assert damaged.returncode == 2
-    assert damaged.stderr.startswith("error: ") and damaged.stderr.count("\n") == 1
+    assert damaged.stderr.startswith("error: ")
+    assert damaged.stderr.count("\n") == 1
     assert not (tmp_path / "systems.csv").exists()

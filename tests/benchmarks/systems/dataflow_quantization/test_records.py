@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import RESULTS
-from benchmarks.systems.dataflow_quantization import rows as modules
+from benchmarks.systems.dataflow_quantization import records as modules
 from benchmarks.systems.dataflow_quantization import study as dataflow_study
-from benchmarks.systems.dataflow_quantization.figure import bits_of
-from benchmarks.systems.dataflow_quantization.rows import CLAIMED, unit_rows
+from benchmarks.systems.dataflow_quantization.plot import bits_of
+from benchmarks.systems.dataflow_quantization.records import CLAIMED, unit_rows
 from benchmarks.systems.dataflow_quantization.study import ARMS
 from benchmarks.systems.row import Row, read_table
 

@@ -13,7 +13,7 @@ import hwmodel
 from hwmodel.requantization import POLICIES, requantization_cost, requantizers
 
 from ..row import Row
-from .figure import draw
+from .plot import draw
 from .study import ARMS, MACHINE, NODE_NM, Study, measure_seed, simulated, trained
 
 SYSTEM = "dataflow_quantization"
