@@ -45,7 +45,9 @@ def run(system: str, folder: Path, full: bool) -> None:
 
 def main() -> None:
     """Run the systems asked for and join all tables that are there."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.systems", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", action="append", choices=PACKAGES, default=[], help="a system; may be repeated")
     parser.add_argument("--full", action="store_true", help="the recorded setting instead of the fast one")
     parser.add_argument("--join", action="store_true", help="run nothing, join the tables that are there")
