@@ -1,25 +1,18 @@
 """The table that all systems share: one `Row` for each measured value, checked before it is written."""
 
 import io
-import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwmodel.errors import InputError
 from hwmodel.files import write_text
 
-SYSTEMS = (
-    "djpq",
-    "keyword_spotting",
-    "dataflow_quantization",
-    "sparse_stereo",
-    "blind_adversarial_pruning",
-    "architecture_pruning",
-)
+System = Literal["djpq", "keyword_spotting", "dataflow_quantization", "sparse_stereo", "blind_adversarial_pruning", "architecture_pruning"]
+SYSTEMS: tuple[System, ...] = get_args(System)
 
 
 class Row(BaseModel):
@@ -31,10 +24,8 @@ class Row(BaseModel):
     **Provenance**: `sourced` (algorithm and numbers read), `reconstructed` (from the abstract), `ours`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    system: Literal[
-        "djpq", "keyword_spotting", "dataflow_quantization", "sparse_stereo", "blind_adversarial_pruning", "architecture_pruning"
-    ]
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    system: System
     arm: str = Field(min_length=1)
     network: str = Field(min_length=1)
     task: str = Field(min_length=1)
@@ -54,16 +45,6 @@ class Row(BaseModel):
     machine: str | None = None
     seeds: int = Field(ge=1)
     provenance: Literal["sourced", "reconstructed", "ours"]
-
-    @field_validator(
-        "value", "deviation", "weight_bits", "activation_bits", "density", "bops", "bops_share", "stored_bits", "energy_pj",
-        "device_energy_pj", "cycles",
-    )  # fmt: skip
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
-        if value is not None and not math.isfinite(value):
-            raise ValueError(f"is {value}; it must be finite, or None where it does not apply")
-        return value
 
 
 def table(rows: Iterable[Row]) -> pd.DataFrame:

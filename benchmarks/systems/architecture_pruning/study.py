@@ -18,6 +18,7 @@ import djpq
 import hwmodel
 from benchmarks.methods.two_stage import prune
 
+from ..costs import cost_fields
 from ..row import Row
 from ..seeds import means, row_over_seeds
 from .plot import draw
@@ -32,7 +33,6 @@ from .transfer import (
     architecture_loss,
     few,
     half_digits,
-    score,
     train,
     with_weights,
 )
@@ -124,7 +124,7 @@ class Study:
         for shots in self.setting.shots:
             model = with_weights(masks, weights, seeded(seed)) if weights else Masked(masks, seeded(seed))
             train(model, *few(self.target, shots, seed), self.setting.target_steps)
-            self.table.add(system, arm, accuracy_name(shots), score(model, self.target, "test"), more)
+            self.table.add(system, arm, accuracy_name(shots), djpq.accuracy(model, self.target, "test"), more)
 
     def search(self, units: Units, gamma: float, search: Search, seed: int) -> list[Tensor]:
         """Return the strengths of the units after the search on the source."""
@@ -212,11 +212,8 @@ def described(units: Units, gates: Sequence[Tensor]) -> dict[str, Any]:
     whole = units.compression([torch.ones(size) for size in units.sizes])
     cost, dense = (hwmodel.simulate(units.network, found, hwmodel.load_accelerator(MACHINE)) for found in (units.compression(gates), whole))
     kept_weights = sum(float(mask.sum()) for mask in units.masks(gates)) / (PIXELS * HIDDEN + HIDDEN * HIDDEN + HIDDEN * CLASSES)
-    return {
-        "weight_bits": 32.0, "activation_bits": 32.0, "density": kept_weights, "bops": float(cost.bops),
-        "bops_share": float(cost.bops / dense.bops), "stored_bits": float(cost.weight_bits), "energy_pj": float(cost.energy_pj),
-        "cycles": float(cost.cycles), "machine": MACHINE, "index_format": INDEX if units.granularity == "edges" else "dense",
-    }  # fmt: skip
+    index = INDEX if units.granularity == "edges" else "dense"
+    return cost_fields(cost, dense) | {"weight_bits": 32.0, "density": kept_weights, "index_format": index}
 
 
 def row(system: str, arm: str, metric: str, values: Sequence[float], more: dict[str, Any]) -> Row:

@@ -148,13 +148,6 @@ def train(
         optimizer.step()
 
 
-def score(model: nn.Module, data: Data, split: str) -> float:
-    """Return the accuracy on a split."""
-    inputs, labels = data.split(split)
-    with torch.no_grad():
-        return float((model(inputs).argmax(1) == labels).float().mean())
-
-
 def with_weights(masks: Sequence[Tensor], source: Masked, generator: torch.Generator) -> Masked:
     """Return a masked network whose hidden weights are those of a trained one; the output layer, for other classes, is new."""
     model = Masked(masks, generator)

@@ -22,9 +22,9 @@ from djpq.adversarial import Attack, blind_attack
 from djpq.datasets import Data
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import full_precision
-from hwmodel.cost import Cost
 from hwmodel.sparsity import index_named
 
+from ..costs import cost_fields
 from ..row import Row
 from .attacks import BUDGETS, accuracies, both_accuracies, fast_gradient, unrestricted_deepfool
 from .plot import draw
@@ -107,7 +107,7 @@ def compress(setting: Setting, float_models: dict[tuple[str, int], nn.Module]) -
             for seed in setting.seeds:
                 settings = djpq.Settings(epochs=setting.epochs, batch_size=setting.djpq_batch_size, seed=seed)
                 result = djpq.compress(float_models[start, seed], data, machine, djpq.Budget(bops=budget), settings, task=task_of(loss))
-                described = described_cost(result.cost, result.baseline) | {"density": 1.0, "index_format": "dense"}
+                described = cost_fields(result.cost, result.baseline) | {"density": 1.0, "index_format": "dense"}
                 points.append(point(f"DJPQ, {name}, {budget} of BOPs", seed, 0.0, result.model, data, described))
     return points
 
@@ -130,16 +130,5 @@ def described_pruned(model: nn.Module, data: Data, machine: Accelerator) -> dict
         if layer.weight:
             density[i] = (model.get_parameter(layer.weight) != 0).double().mean()
     cost = hwmodel.simulate(network, replace(whole, weight_density=density, weight_index=index_named(INDEX)), machine)
-    described = described_cost(cost, hwmodel.simulate(network, whole, machine))
+    described = cost_fields(cost, hwmodel.simulate(network, whole, machine))
     return described | {"weight_bits": 32.0, "density": 1 - zero_share(model), "index_format": INDEX if zero_share(model) else "dense"}
-
-
-def described_cost(cost: Cost, dense: Cost) -> dict[str, Any]:
-    """Return a cost as the fields of a Row; widths are means over elements."""
-    layers, weights = cost.per_layer, [bool(layer.weight) for layer in cost.network.layers]
-    count, outputs = layers.work.weight_elements[torch.tensor(weights)].sum(), layers.work.output_elements
-    return {
-        "weight_bits": float(cost.weight_bits / count), "activation_bits": float((outputs * layers.work.output_bits).sum() / outputs.sum()),
-        "bops": float(cost.bops), "bops_share": float(cost.bops / dense.bops), "stored_bits": float(cost.weight_bits),
-        "energy_pj": float(cost.energy_pj), "cycles": float(cost.cycles), "machine": cost.machine,
-    }  # fmt: skip

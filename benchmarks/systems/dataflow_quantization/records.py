@@ -4,7 +4,7 @@ DJPQ, which does train, stands beside it at the BOPs of 8, 6 and 4 bits, its int
 """
 
 from collections.abc import Iterator, Sequence
-from statistics import mean, stdev
+from statistics import mean
 
 from matplotlib.figure import Figure
 
@@ -13,6 +13,7 @@ import hwmodel
 from hwmodel.requantization import POLICIES, requantization_cost, requantizers
 
 from ..row import Row
+from ..seeds import row_over_seeds
 from .plot import draw
 from .study import ARMS, MACHINE, NODE_NM, Study, measure_seed, simulated, trained
 
@@ -63,11 +64,10 @@ def metric_rows(study: Study, network: hwmodel.Network, arm: str, bits: int, see
     }  # fmt: skip
     about = {name: mean(found[name] for found in seeds) if ours else value for name, value in about.items()}
     for metric in (name for name in seeds[0] if name not in about):
-        values = [found[metric] for found in seeds]
-        yield Row(
-            system="djpq" if ours else SYSTEM, arm=f"{arm} at {bits}-bit BOPs" if ours else arm, network=study.label, task=study.data,
-            metric=metric, value=mean(values), deviation=stdev(values) if len(values) > 1 else None, **about, bops_share=about["bops"] / full,
-            machine=MACHINE, seeds=len(values), provenance="ours" if ours or arm == "float" else "reconstructed",
+        yield row_over_seeds(
+            [found[metric] for found in seeds], system="djpq" if ours else SYSTEM, arm=f"{arm} at {bits}-bit BOPs" if ours else arm,
+            network=study.label, task=study.data, metric=metric, **about, bops_share=about["bops"] / full, machine=MACHINE,
+            provenance="ours" if ours or arm == "float" else "reconstructed",
         )  # fmt: skip
 
 

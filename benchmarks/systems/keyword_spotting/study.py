@@ -7,7 +7,7 @@ settings of DJPQ) was chosen on the validation voices; the test voices are looke
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from hwmodel import Network, full_precision, load_accelerator, simulate, trace
 from hwmodel.zoo import load_model
 
 from ..row import Row
+from ..seeds import row_over_seeds
 from . import energy as keyword_energy
 from . import spikes
 from .data import Spoken, aligned, new_word_rate, rates, spoken_frames, symbols, texts
@@ -75,15 +76,8 @@ class Arm:
     def rows(self, name: str) -> list[Row]:
         """Return one row a metric: means over the seeds, of costs too."""
         costs = {key: _mean([one[key] for one in self.columns]) for key in self.columns[0]}
-        made = []
-        for metric in self.measured[0]:
-            values = [one[metric] for one in self.measured]
-            deviation = stdev(values) if len(values) > 1 else None
-            made.append(
-                Row(system=self.system, arm=name, network=self.network, task=TASK, metric=metric, value=fmean(values), deviation=deviation,
-                    seeds=len(values), provenance=self.provenance, **costs)
-            )  # fmt: skip
-        return made
+        fields = {"system": self.system, "arm": name, "network": self.network, "task": TASK, "provenance": self.provenance, **costs}
+        return [row_over_seeds([one[metric] for one in self.measured], metric=metric, **fields) for metric in self.measured[0]]
 
 
 def _mean(values: Sequence[Any]) -> Any:

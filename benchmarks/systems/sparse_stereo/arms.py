@@ -60,9 +60,6 @@ class Size:
     digits_steps: int
 
 
-TWO_BITS = 0.0635
-
-
 @dataclass
 class Point:
     """One finished network of one seed."""

@@ -56,5 +56,5 @@ def test_a_table_reads_back_and_names_its_broken_line(tmp_path: Path) -> None:
     assert read[0] == rows[0]
     assert read[1].bops_share == pytest.approx(1 / 3, rel=1e-7)
     path.write_text(path.read_text().replace("0.99", "nan", 1))
-    with pytest.raises(InputError, match=r"table\.csv line 2: value: .*must be finite"):
+    with pytest.raises(InputError, match=r"table\.csv line 2: value: .*should be a finite number"):
         read_table(path)

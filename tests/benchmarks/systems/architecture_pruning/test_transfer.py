@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+import djpq
 from benchmarks.systems.architecture_pruning.relaxation import Search, kept
 from benchmarks.systems.architecture_pruning.transfer import (
     CLASSES,
@@ -15,7 +16,6 @@ from benchmarks.systems.architecture_pruning.transfer import (
     architecture_loss,
     few,
     half_digits,
-    score,
     train,
     with_weights,
 )
@@ -90,7 +90,7 @@ def test_kept_weights_are_those_of_the_source_and_the_output_layer_is_new() -> N
     masks = Units("edges").masks(gates_of(Units("edges"), 1.1))
     trained = Masked(masks, draw)
     train(trained, *data.train, 150, batch_size=50)
-    assert score(trained, data, "validation") > 0.9
+    assert djpq.accuracy(trained, data, "validation") > 0.9
     other = with_weights(masks, trained, draw)
     assert torch.equal(other.weights[1], trained.weights[1])
     assert not torch.equal(other.weights[2], trained.weights[2])
