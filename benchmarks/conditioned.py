@@ -25,6 +25,7 @@ from djpq.finalize import finalize
 from djpq.loop import Loop
 from djpq.objective import Objective, decide, order_gates, parameter_groups
 from djpq.settings import Settings, half_cosine
+from djpq.teacher import Teacher
 from djpq.train import PROOF_SAMPLES, Result, compressible_of, result_of
 from hwmodel.accelerator import Accelerator
 from hwmodel.cost import simulate
@@ -108,7 +109,7 @@ def compress_range(
     objective = RangeObjective(compressible, machine, budgets, settings, steps, place)
     generator = torch.Generator().manual_seed(settings.seed)
     loop = Loop(
-        compressible, model, data, settings, groups_on_lines(compressible, settings, gate_lr, bits_lr),
+        compressible, Teacher(model, data, settings), data, settings, groups_on_lines(compressible, settings, gate_lr, bits_lr),
         lambda step: settings.rate(step, steps), generator, objective,
     )  # fmt: skip
     history = [{"epoch": number + 1, **loop.epoch(number)} for number in range(settings.joint_epochs())]
@@ -155,7 +156,15 @@ def finish(
     groups[0]["lr"] = settings.frozen_lr
     epochs = settings.epochs - settings.joint_epochs()
     steps = epochs * data.steps(settings.batch_size)
-    loop = Loop(own, model, data, settings, groups, lambda step: half_cosine(step, steps), torch.Generator().manual_seed(settings.seed))
+    loop = Loop(
+        own,
+        Teacher(model, data, settings),
+        data,
+        settings,
+        groups,
+        lambda step: half_cosine(step, steps),
+        torch.Generator().manual_seed(settings.seed),
+    )
     after = [{"epoch": len(history) + number + 1, **loop.epoch(number)} for number in range(epochs)]
     loop.finish()
     finished = finalize(own, machine, data.validation[0][:PROOF_SAMPLES])

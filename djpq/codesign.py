@@ -8,7 +8,6 @@ same for every machine that is compared.
 Known limit: access energies and the clock stay those of the machine given, whatever the sizes.
 """
 
-import copy
 import functools
 import itertools
 import math
@@ -35,6 +34,7 @@ from .loop import Loop
 from .objective import Objective, order_gates, parameter_groups
 from .pretraining import Progress
 from .settings import Settings, half_cosine
+from .teacher import Teacher
 from .train import PROOF_SAMPLES, Result, compressible_of, result_of
 
 SIDES = ("rows", "columns", "filters", "windows", "lanes")
@@ -189,7 +189,7 @@ def codesign(
     chosen = dict(free or known)
     objective = objective_of(compressible, machine, chosen, absolute, settings, joint * batches)
     both = CoObjective(objective, machine, chosen, area_limit, rate)
-    teacher, history = copy.deepcopy(model).eval(), list[dict[str, float]]()
+    teacher, history = Teacher(model, data, settings), list[dict[str, float]]()
     generator = torch.Generator().manual_seed(settings.seed)
 
     def run(groups: list[dict[str, Any]], schedule: Any, last: int, guide: Objective | None) -> Loop:

@@ -91,15 +91,21 @@ class Data:
         Training leaves out a last batch of one sample, which batch norm cannot normalise.
         """
         inputs, labels = self.split(split)
+        if generator is None:
+            if batch_size < 1:
+                raise InputError(f"batch_size {batch_size} is out of range: at least 1")
+            return zip(torch.split(inputs, batch_size), torch.split(labels, batch_size), strict=True)
+        return ((inputs[rows], labels[rows]) for rows in self.rows(split, batch_size, generator))
+
+    def rows(self, split: str, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """The positions of the samples of each batch of one shuffled pass, as `batches` takes them."""
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size} is out of range: at least 1")
-        count = len(labels)
-        if generator is None:
-            return zip(torch.split(inputs, batch_size), torch.split(labels, batch_size), strict=True)
+        count = len(self.split(split)[1])
         order = torch.randperm(count, generator=generator)
         if batch_size > 1 and count % batch_size == 1:
             order = order[:-1]
-        return ((inputs[rows], labels[rows]) for rows in torch.split(order, batch_size) if len(rows))
+        return (rows for rows in torch.split(order, batch_size) if len(rows))
 
 
 def _permutation(count: int) -> NDArray[np.int64]:

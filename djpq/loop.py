@@ -16,6 +16,7 @@ from .oscillation import Oscillation
 from .pretraining import check_finite
 from .settings import Settings
 from .task import CLASSIFICATION, Task
+from .teacher import Teacher
 
 Rate = Callable[[int], float]
 """A factor of all learning rates at a step."""
@@ -24,14 +25,14 @@ Rate = Callable[[int], float]
 class Loop:
     """Trains a compressible model for some epochs: with an objective jointly, without one on the task alone.
 
-    `teacher` is the float model whose outputs a share of the loss follows (`settings.distill`). With `settings.average`, an
+    `teacher` gives the float model's outputs, which a share of the loss follows (`settings.distill`). With `settings.average`, an
     exponential moving average of all float parameters is kept (`finish` puts it in place).
 
     **Errors**: InputError for distillation of a task that has no distance to a teacher.
     """
 
     def __init__(
-        self, compressible: CompressibleModel, teacher: nn.Module, data: Data, settings: Settings, groups: list[dict[str, Any]],
+        self, compressible: CompressibleModel, teacher: Teacher, data: Data, settings: Settings, groups: list[dict[str, Any]],
         rate: Rate, generator: torch.Generator, objective: Objective | None = None, task: Task = CLASSIFICATION,
     ) -> None:  # fmt: skip
         if settings.distill and task.distance is None:
@@ -49,20 +50,17 @@ class Loop:
         self.follow = get_ema_multi_avg_fn(settings.average)
         self.oscillation = Oscillation(compressible) if settings.watch_oscillation else None
 
-    def task_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def task_loss(self, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is minimised and the task's own loss: with distillation, part of the first is the distance to the teacher's outputs."""
         settings = self.settings
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.autocast == "bfloat16"):
             output = self.forward(x)
-            wanted = None
-            if settings.distill:
-                with torch.no_grad():
-                    wanted = self.teacher(x).float()
         assert isinstance(output, Tensor)
         output = output.float()
         own = self.task.loss(output, y)
-        if wanted is None or self.task.distance is None:
+        if not settings.distill or self.task.distance is None:
             return own, own
+        wanted = self.teacher(x, rows)
         return (1 - settings.distill) * own + settings.distill * self.task.distance(output, wanted, settings.distill_temperature), own
 
     def epoch(self, number: int) -> dict[str, float]:
@@ -70,12 +68,14 @@ class Loop:
         self.compressible.train()
         settings, objective = self.settings, self.objective
         steps = self.data.steps(settings.batch_size)
-        for i, (x, y) in enumerate(self.data.batches("train", settings.batch_size, self.generator)):
+        inputs, targets = self.data.train
+        for i, rows in enumerate(self.data.rows("train", settings.batch_size, self.generator)):
+            x, y = inputs[rows], targets[rows]
             if settings.channels_last and x.dim() == 4:
                 x = x.to(memory_format=torch.channels_last)
             if self.task.prepare:
                 x, y = self.task.prepare(self.compressible, x, y)
-            task, own = self.task_loss(x, y)
+            task, own = self.task_loss(x, y, rows)
             loss = objective(task) if objective else task
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -32,6 +32,7 @@ from .pretraining import Progress
 from .quantizer import BitsForm, StepForm
 from .settings import Settings, half_cosine
 from .task import CLASSIFICATION, Task
+from .teacher import Teacher
 from .two_temperature import TwoTemperatureGate
 
 PROOF_SAMPLES = 64
@@ -132,10 +133,9 @@ def train(
     began = time.perf_counter()
     generator = torch.Generator().manual_seed(settings.seed)
     joint, batches = settings.joint_epochs(), data.steps(settings.batch_size)
-    teacher = copy.deepcopy(teacher).eval()
+    known = Teacher(teacher, data, settings, task)
     if settings.channels_last:
-        for part in (compressible, teacher):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
+        compressible.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     objective = objective_class(compressible, machine, budget, settings, joint * batches)
     saved = Checkpoint(checkpoint, identity(compressible, settings, objective.limits))
     saved.restore(compressible)
@@ -151,7 +151,7 @@ def train(
     if saved.epoch <= joint:
         if joint:
             schedule = functools.partial(settings.rate, steps=joint * batches)
-            loop = Loop(compressible, teacher, data, settings, objective.parameter_groups(), schedule, generator, objective, task)
+            loop = Loop(compressible, known, data, settings, objective.parameter_groups(), schedule, generator, objective, task)
             if saved.epoch:
                 saved.resume(loop)
             run(loop, joint)
@@ -159,7 +159,7 @@ def train(
     groups = parameter_groups(compressible, settings, 1.0, 1.0)
     groups[0]["lr"] = settings.frozen_lr
     schedule = functools.partial(half_cosine, steps=(settings.epochs - joint) * batches)
-    loop = Loop(compressible, teacher, data, settings, groups, schedule, generator, task=task)
+    loop = Loop(compressible, known, data, settings, groups, schedule, generator, task=task)
     if saved.epoch > joint:
         saved.resume(loop)
     run(loop, settings.epochs)

@@ -17,6 +17,7 @@ from djpq.loop import Loop
 from djpq.objective import parameter_groups
 from djpq.pretraining import Progress
 from djpq.settings import Settings
+from djpq.teacher import Teacher
 from djpq.train import Result, compressible_of, train
 from hwmodel.accelerator import Accelerator
 from hwmodel.cost import simulate
@@ -46,7 +47,7 @@ def compress(
     for gate in compressible.gates.values():
         gate.mean.requires_grad_(True)  # its gradient is the saliency; no optimizer moves it
     projection = Projection(compressible, bounds, first, steps, sparsity)
-    loop = Loop(compressible, model, data, settings, groups, lambda step: 1.0, generator, projection)  # type: ignore[arg-type]
+    loop = Loop(compressible, Teacher(model, data, settings), data, settings, groups, lambda step: 1.0, generator, projection)  # type: ignore[arg-type]
     for number in range(sum(first)):
         metrics = loop.epoch(number)
         if progress:

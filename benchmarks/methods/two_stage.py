@@ -17,6 +17,7 @@ from djpq.loop import Loop
 from djpq.objective import Objective, order_gates
 from djpq.pretraining import Progress
 from djpq.settings import Settings
+from djpq.teacher import Teacher
 from djpq.train import Result, compressible_of, train
 from hwmodel.accelerator import Accelerator
 from hwmodel.errors import InputError
@@ -54,7 +55,7 @@ def prune(
     steps = settings.epochs * data.steps(settings.batch_size)
     objective = Objective(compressible, machine, budget, settings, steps)
     loop = Loop(
-        compressible, copy.deepcopy(model).eval(), data, settings, objective.parameter_groups(),
+        compressible, Teacher(model, data, settings), data, settings, objective.parameter_groups(),
         lambda step: settings.rate(step, steps), generator, objective,
     )  # fmt: skip
     for number in range(settings.epochs):

@@ -1,6 +1,5 @@
 """What a loop adds to plain training, each against its definition."""
 
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ import hwmodel
 from djpq.loop import Loop
 from djpq.objective import parameter_groups
 from djpq.oscillation import Oscillation
+from djpq.teacher import Teacher
 from djpq.train import compressible_of
 
 Make = Callable[..., Loop]
@@ -32,7 +32,9 @@ def make(digits: djpq.Data) -> Make:
         chosen = djpq.Settings(batch_size=50, gates=False, **settings)  # type: ignore[arg-type]
         compressible = compressible_of(model, digits, chosen)
         groups = parameter_groups(compressible, chosen, 1.0, 0.01)
-        return Loop(compressible, copy.deepcopy(model), digits, chosen, groups, lambda step: 1.0, torch.Generator().manual_seed(0))
+        return Loop(
+            compressible, Teacher(model, digits, chosen), digits, chosen, groups, lambda step: 1.0, torch.Generator().manual_seed(0)
+        )
 
     return loop
 
@@ -41,8 +43,8 @@ def test_distillation_is_the_divergence_from_the_teacher(make: Make, digits: djp
     loop = make(distill=0.3, distill_temperature=4.0)
     loop.compressible.eval()
     x, y = (part[:20] for part in digits.train)
-    loss, entropy = loop.task_loss(x, y)
-    output, wanted = loop.compressible(x), loop.teacher(x)
+    loss, entropy = loop.task_loss(x, y, torch.arange(20))
+    output, wanted = loop.compressible(x), loop.teacher.model(x)
     p, q = (torch.softmax(logits / 4.0, 1) for logits in (wanted, output))
     divergence = (p * (p.log() - q.log())).sum(1).mean()
     assert entropy.item() == pytest.approx(functional.cross_entropy(output, y).item())
@@ -114,4 +116,4 @@ def test_many_compiled_loops_in_one_process_stay_compiled(make: Make, digits: dj
         for _ in range(4):
             loop = make(compile=True)
             loop.compressible.train()
-            loop.task_loss(x, y)[0].backward()
+            loop.task_loss(x, y, torch.arange(20))[0].backward()
