@@ -33,7 +33,8 @@ from hwmodel.files import write_text
 
 
 class Candidate(BaseModel):
-    """A method with what is chosen for it on validation: its options, and settings that differ from the study's."""
+    """A method, and settings that differ from the study's. Each of `choices` holds options of the method, and more such settings under
+    `settings`; the best on validation counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     method: str = "djpq"
@@ -99,9 +100,10 @@ def read_study(path: Path) -> Study:
 
 def run_of(study: Study, name: str, candidate: str, choice: dict[str, Any], budget: dict[str, str], seed: int) -> Run:
     """Return one run of a study."""
-    method = study.methods[candidate]
+    method, options = study.methods[candidate], {name: value for name, value in choice.items() if name != "settings"}
     return Run(
-        study=name, candidate=candidate, method=method.method, options=choice, settings={**study.settings, **method.settings},
+        study=name, candidate=candidate, method=method.method, options=options,
+        settings={**study.settings, **method.settings, **choice.get("settings", {})},
         network=study.network, width=study.width, data=study.data, accelerator=study.accelerator, budget=budget, seed=seed,
         pretraining=study.pretraining,
     )  # fmt: skip
@@ -177,10 +179,15 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("--only", action="append", default=[], metavar="METHOD", help="name in the study; may be repeated")
     parser.add_argument("--seed", action="append", type=int, default=[], help="seeds to run now; may be repeated")
+    parser.add_argument("--budget", action="append", default=[], metavar="LIMIT", help="such as 0.5%% to run now; may be repeated")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     words = parser.parse_args()
     study, name = read_study(words.study), words.study.stem
-    while runs := [run for run in waiting(study, name, words.only) if not words.seed or run.seed in words.seed]:
+
+    def wanted(run: Run) -> bool:
+        return (not words.seed or run.seed in words.seed) and (not words.budget or bool({*words.budget} & {*run.budget.values()}))
+
+    while runs := [run for run in waiting(study, name, words.only) if wanted(run)]:
         print(f"{len(runs)} runs to do", flush=True)
         with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
             for future in as_completed({pool.submit(carry_out, run) for run in runs}):

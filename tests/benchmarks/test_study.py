@@ -41,6 +41,15 @@ def test_a_run_leaves_one_file_and_is_not_done_again(folder: Path) -> None:
     assert [path.suffix for path in folder.iterdir()] == [".json"]
 
 
+def test_settings_may_be_chosen_too() -> None:
+    own = study.Candidate(
+        method="benchmarks.methods.two_stage", settings={"distill": 0.1}, choices=[{"width": 4, "settings": {"epochs": 5}}]
+    )
+    (run,) = study.waiting(SMOKE.model_copy(update={"methods": {"own": own}, "seeds": [0]}), "smoke", [])
+    assert run.options == {"width": 4}
+    assert run.settings == {**SMOKE.settings, "distill": 0.1, "epochs": 5}
+
+
 def test_what_a_method_cannot_do_is_recorded(folder: Path) -> None:
     energy = SMOKE.model_copy(update={"budgets": [{"energy_pj": "20%"}]})
     (run, *_) = study.waiting(energy, "smoke", ["refused"])
