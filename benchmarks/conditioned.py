@@ -156,15 +156,8 @@ def finish(
     groups[0]["lr"] = settings.frozen_lr
     epochs = settings.epochs - settings.joint_epochs()
     steps = epochs * data.steps(settings.batch_size)
-    loop = Loop(
-        own,
-        Teacher(model, data, settings),
-        data,
-        settings,
-        groups,
-        lambda step: half_cosine(step, steps),
-        torch.Generator().manual_seed(settings.seed),
-    )
+    teacher, generator = Teacher(model, data, settings), torch.Generator().manual_seed(settings.seed)
+    loop = Loop(own, teacher, data, settings, groups, lambda step: half_cosine(step, steps), generator)
     after = [{"epoch": len(history) + number + 1, **loop.epoch(number)} for number in range(epochs)]
     loop.finish()
     finished = finalize(own, machine, data.validation[0][:PROOF_SAMPLES])
