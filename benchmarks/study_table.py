@@ -1,6 +1,7 @@
 """`python -m benchmarks.study_table NAME …`: the table, CSV and figure of a study from its committed JSON files.
 
-Writes `benchmarks/results/NAME.csv` (method x budget: mean, standard deviation and count over seeds, share of the budget used) and
+Writes `benchmarks/results/NAME.csv` (method x budget: mean, standard deviation and count over seeds, share of the budget used; `lead`: how
+far the study's first method is ahead, on average over the seeds that both have, with its standard error) and
 `benchmarks/results/NAME.png`; prints the table. Where a method had choices, only the one of best validation accuracy counts.
 """
 
@@ -65,10 +66,12 @@ def runs(name: str) -> pd.DataFrame:
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each method and budget."""
     order = {method: i for i, method in enumerate(dict.fromkeys(frame.method))}
+    first = frame[frame.method == frame.method.iloc[0]].set_index(["budget", "seed"]).accuracy
+    frame = frame.assign(ahead=frame.set_index(["budget", "seed"]).index.map(first.to_dict()) - frame.accuracy)
     grouped = frame.groupby(["method", "budget", "limit", "choice"], sort=False)
     table = grouped.agg(
         mean=("accuracy", "mean"), sd=("accuracy", "std"), seeds=("accuracy", "count"), float=("float", "mean"),
-        least_used=("used", "min"), most_used=("used", "max"), refused=("refused", "first"),
+        least_used=("used", "min"), most_used=("used", "max"), lead=("ahead", "mean"), lead_error=("ahead", "sem"), refused=("refused", "first"),
     ).reset_index()  # fmt: skip
     return table.sort_values(["limit", "method"], key=lambda c: c.map(order) if c.name == "method" else -c, ignore_index=True)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks import study, study_table
@@ -72,9 +73,20 @@ def test_the_choice_of_best_validation_goes_on(folder: Path, monkeypatch: pytest
     (row,) = table.to_dict("records")
     assert (row["mean"], row["seeds"], row["choice"]) == (pytest.approx(20.0), 2, '{"macs": "60%"}')
     assert row["most_used"] == pytest.approx(0.995)
+    assert row["lead"] == 0  # of itself
     study_table.draw(table, folder.parent / "smoke.png")
     assert (folder.parent / "smoke.png").stat().st_size > 5000
     assert "20.00 ± 14.14 (2)" in study_table.printed(table)
+
+
+def test_the_lead_is_taken_seed_by_seed() -> None:
+    rows = [("djpq", 0, 92.0), ("djpq", 1, 91.0), ("djpq", 2, 95.0), ("other", 0, 91.0), ("other", 1, 90.8)]
+    frame = pd.DataFrame([{"method": m, "seed": s, "accuracy": a} for m, s, a in rows]).assign(
+        budget="bops 1%", limit=1.0, choice="{}", used=1.0, float=92.0, refused=""
+    )
+    table = study_table.summary(frame).set_index("method")
+    assert table.lead["other"] == pytest.approx((1.0 + 0.2) / 2)
+    assert table.lead_error["other"] == pytest.approx(0.4)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
