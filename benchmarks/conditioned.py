@@ -69,7 +69,7 @@ class RangeObjective(Objective):
         penalty = (self.multipliers * weights).sum() * excess + settings.rho / 2 * excess.square()
         self.multipliers += settings.multiplier_rate * settings.rho * excess.detach() * weights
         self.penalty.excess, self.penalty.multiplier = excess.detach(), self.multipliers.mean()
-        return task_loss + settings.gamma * self.compressible.information() + penalty
+        return task_loss + settings.information_weight(self.steps) * self.compressible.information() + penalty
 
     def advance(self) -> None:
         """Keep both ends in range and draw the next place."""

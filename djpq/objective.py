@@ -80,7 +80,11 @@ class Objective:
         progress = self.step / max(1, self.steps)
         rise = min(1.0, progress / settings.anneal) if settings.anneal else 1.0
         penalty = self.penalty(self.seen(self.cost), progress)
-        return task_loss + rise * settings.gamma * compressible.information() + (penalty if self.limits else rise * penalty)
+        return (
+            task_loss
+            + rise * settings.information_weight(self.steps) * compressible.information()
+            + (penalty if self.limits else rise * penalty)
+        )
 
     def seen(self, cost: Cost) -> Cost:
         """Return the cost that the penalty pulls along: the cost itself; a control may put another gradient in its place."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from hwmodel.errors import InputError
 
 POWERS_OF_TWO = (2, 4, 8)
+INFORMATION = 0.06  # weight of the information term, summed over the joint steps
+MOST_INFORMATION = 1e-4  # a step, however few there are
 
 
 class Settings(BaseModel):
@@ -45,7 +47,9 @@ class Settings(BaseModel):
     spread: float = Field(
         default=4.0, ge=0, description="gates of a group start this far apart in log alpha, in the order of their importance"
     )
-    gamma: float = Field(default=1e-4, ge=0, description="weight of the information term")
+    gamma: float | None = Field(
+        default=None, ge=0, description="weight of the information term; None: 0.06 over the joint steps, at most 1e-4"
+    )
     beta: float | None = Field(default=None, ge=0, description="the paper's fixed weight of relative BOPs, used when there is no budget")
     anneal: float = Field(default=0.0, ge=0, le=1, description="share of the joint steps in which gamma and beta rise from 0")
     temperature: float | None = Field(default=None, gt=0, description="the paper's soft channel count; None: hard count, soft gradient")
@@ -101,6 +105,14 @@ class Settings(BaseModel):
                 f"threshold; raise gate_lr or epochs"
             )
         return gate_lr, bits_lr
+
+    def information_weight(self, joint_steps: int) -> float:
+        """Return gamma, the weight of the information term in each of a number of joint steps.
+
+        The term acts on every channel alike, whatever it costs, and at every step: at one weight a longer run prunes more, first the layers
+        with many cheap channels. So the default falls with the length of the run.
+        """
+        return self.gamma if self.gamma is not None else min(MOST_INFORMATION, INFORMATION / max(1, joint_steps))
 
     def rate(self, step: int, steps: int) -> float:
         """Return the factor of the learning rates at a step of joint training."""

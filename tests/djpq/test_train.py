@@ -90,6 +90,13 @@ def test_ramp_that_cannot_be_followed_names_both_numbers() -> None:
         djpq.Settings(gate_lr=0.001).rates(100)
 
 
+def test_the_information_term_weighs_less_a_step_in_a_longer_run() -> None:
+    default = djpq.Settings()
+    assert [default.information_weight(steps) for steps in (0, 100, 600, 6000)] == pytest.approx([1e-4, 1e-4, 1e-4, 1e-5])
+    assert djpq.Settings(gamma=1e-3).information_weight(6000) == 1e-3
+    assert djpq.Settings(gamma=0).information_weight(10) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("budget", "points"), [(0.02, 0.005), (0.003, 0.01)])
 def test_digits_at_50x_and_340x(digits: djpq.Data, budget: float, points: float) -> None:
