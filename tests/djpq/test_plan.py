@@ -76,7 +76,7 @@ def test_overrides_change_what_they_match() -> None:
 def test_a_list_gives_runs_one_by_one() -> None:
     runs = [{"settings.gamma": 0}, {"width": 0.5, "budget.bops": "4%"}]
     entries = plan(generator={"kind": "list", "runs": runs}).entries()
-    assert [(e.settings.gamma, e.width, e.budget["bops"]) for e in entries] == [(0, 0.25, "2%"), (1e-4, 0.5, "4%")]
+    assert [(e.settings.gamma, e.width, e.budget["bops"]) for e in entries] == [(0, 0.25, "2%"), (None, 0.5, "4%")]
 
 
 def test_sobol_fills_ranges_and_lists_evenly_and_reproducibly() -> None:
