@@ -107,14 +107,14 @@ def compress_range(
     for gate in compressible.gates.values():
         parametrize.register_parametrization(gate, "log_variance", Line(place))
     objective = RangeObjective(compressible, machine, budgets, settings, steps, place)
-    generator = torch.Generator().manual_seed(settings.seed)
+    teacher, generator = Teacher(model, data, settings), torch.Generator().manual_seed(settings.seed)
     loop = Loop(
-        compressible, Teacher(model, data, settings), data, settings, groups_on_lines(compressible, settings, gate_lr, bits_lr),
+        compressible, teacher, data, settings, groups_on_lines(compressible, settings, gate_lr, bits_lr),
         lambda step: settings.rate(step, steps), generator, objective,
     )  # fmt: skip
     history = [{"epoch": number + 1, **loop.epoch(number)} for number in range(settings.joint_epochs())]
     return [
-        finish(compressible, model, data, machine, budget, settings, place, at / max(1, len(budgets) - 1), history)
+        finish(compressible, teacher, data, machine, budget, settings, place, at / max(1, len(budgets) - 1), history)
         for at, budget in enumerate(budgets)
     ]
 
@@ -135,12 +135,12 @@ def groups_on_lines(compressible: CompressibleModel, settings: Settings, gate_lr
 
 
 def finish(
-    compressible: CompressibleModel, model: nn.Module, data: Data, machine: Accelerator, budget: Budget, settings: Settings, place: Tensor,
+    compressible: CompressibleModel, teacher: Teacher, data: Data, machine: Accelerator, budget: Budget, settings: Settings, place: Tensor,
     where: float, history: list[dict[str, float]],
 ) -> Result:  # fmt: skip
     """Return the network at one place: settled, fine-tuned with widths and channels held, finished."""
     place.fill_(where)
-    own = compressible_of(model, data, settings)
+    own = compressible_of(teacher.model, data, settings)
     trained = dict(compressible.module.named_parameters(remove_duplicate=False)) | dict(compressible.module.named_buffers())
     with torch.no_grad():
         for name, value in [*own.module.named_parameters(), *own.module.named_buffers()]:
@@ -156,7 +156,7 @@ def finish(
     groups[0]["lr"] = settings.frozen_lr
     epochs = settings.epochs - settings.joint_epochs()
     steps = epochs * data.steps(settings.batch_size)
-    teacher, generator = Teacher(model, data, settings), torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     loop = Loop(own, teacher, data, settings, groups, lambda step: half_cosine(step, steps), generator)
     after = [{"epoch": len(history) + number + 1, **loop.epoch(number)} for number in range(epochs)]
     loop.finish()

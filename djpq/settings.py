@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from hwmodel.errors import InputError
 
 POWERS_OF_TWO = (2, 4, 8)
-INFORMATION = 0.06  # weight of the information term, summed over the joint steps
+INFORMATION = 0.06  # over the joint steps: what 1e-4, best on digits (benchmarks.digits_settings), comes to in their 585 steps
 MOST_INFORMATION = 1e-4  # a step, however few there are
 
 

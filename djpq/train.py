@@ -133,7 +133,7 @@ def train(
     began = time.perf_counter()
     generator = torch.Generator().manual_seed(settings.seed)
     joint, batches = settings.joint_epochs(), data.steps(settings.batch_size)
-    known = Teacher(teacher, data, settings, task)
+    taught_by = Teacher(teacher, data, settings, task)
     if settings.channels_last:
         compressible.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     objective = objective_class(compressible, machine, budget, settings, joint * batches)
@@ -151,7 +151,7 @@ def train(
     if saved.epoch <= joint:
         if joint:
             schedule = functools.partial(settings.rate, steps=joint * batches)
-            loop = Loop(compressible, known, data, settings, objective.parameter_groups(), schedule, generator, objective, task)
+            loop = Loop(compressible, taught_by, data, settings, objective.parameter_groups(), schedule, generator, objective, task)
             if saved.epoch:
                 saved.resume(loop)
             run(loop, joint)
@@ -159,7 +159,7 @@ def train(
     groups = parameter_groups(compressible, settings, 1.0, 1.0)
     groups[0]["lr"] = settings.frozen_lr
     schedule = functools.partial(half_cosine, steps=(settings.epochs - joint) * batches)
-    loop = Loop(compressible, known, data, settings, groups, schedule, generator, task=task)
+    loop = Loop(compressible, taught_by, data, settings, groups, schedule, generator, task=task)
     if saved.epoch > joint:
         saved.resume(loop)
     run(loop, settings.epochs)
