@@ -2,7 +2,8 @@
 
 Writes `benchmarks/results/NAME.csv` (method x budget: mean, standard deviation and count over seeds, share of the budget used; `lead`: how
 far the study's first method is ahead, on average over the seeds that both have, with its standard error) and
-`benchmarks/results/NAME.png`; prints the table. Where a method had choices, only the one of best validation accuracy counts.
+`benchmarks/results/NAME.png`; prints the table. Where a method had choices, only the one of best validation accuracy counts. `float` is the
+network that every method starts from; the dashed line is float after as many epochs as the methods have (`benchmarks.float_reference`).
 """
 
 import io
@@ -94,8 +95,16 @@ def printed(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def draw(table: pd.DataFrame, path: Path) -> None:
-    """Write accuracy against the budget, one line a method, bars of one standard deviation."""
+def float_reference(name: str) -> float | None:
+    """Return the mean test accuracy in per cent of the float network after as many epochs as the methods have; None if not measured."""
+    path = RESULTS / f"{name}_float.json"
+    if not path.is_file():
+        return None
+    return float(np.mean([100 * row["test_accuracy"] for row in json.loads(path.read_text(encoding="utf-8"))["seeds"]]))
+
+
+def draw(table: pd.DataFrame, path: Path, reference: float | None = None) -> None:
+    """Write accuracy against the budget, one line a method, bars of one standard deviation; `reference` is a line across."""
     figure = Figure(figsize=(7.5, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for i, (method, rows) in enumerate(table[table.seeds > 0].groupby("method", sort=False)):
@@ -103,8 +112,9 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             rows.limit, rows["mean"], yerr=rows.sd.fillna(0), label=str(method), color=COLOURS[i % len(COLOURS)], capsize=2,
             linewidth=2.4 if method == "djpq" else 1.1, marker="o", markersize=5 if method == "djpq" else 3.5, zorder=3 if method == "djpq" else 2,
         )  # fmt: skip
-    axes.axhline(table.float.mean(), color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
-    axes.annotate("float", (table.limit.max(), table.float.mean()), textcoords="offset points", xytext=(0, 4), ha="right", fontsize=8)
+    if reference is not None:
+        axes.axhline(reference, color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
+        axes.annotate("float", (table.limit.min(), reference), textcoords="offset points", xytext=(0, 4), ha="left", fontsize=8)
     axes.set_xscale("log")
     ticks = sorted(set(table.limit))
     axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks], minor=False)
@@ -125,8 +135,11 @@ def main() -> None:
     for name in sys.argv[1:]:
         table = summary(runs(name))
         write_text(RESULTS / f"{name}.csv", table.round(4).to_csv(index=False))
-        draw(table, RESULTS / f"{name}.png")
+        reference = float_reference(name)
+        draw(table, RESULTS / f"{name}.png", reference)
         print(printed(table))
+        if reference is not None:
+            print(f"float, as many epochs: {reference:.2f} %")
 
 
 if __name__ == "__main__":
