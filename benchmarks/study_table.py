@@ -44,6 +44,9 @@ def runs(name: str) -> pd.DataFrame:
     for candidate in study.methods:
         for budget in study.budgets:
             choice = best_choice(study, name, candidate, budget)
+            choices = study.methods[candidate].choices
+            if choice is None and all(run_of(study, name, candidate, each, budget, study.seeds[0]).path.is_file() for each in choices):
+                choice = choices[0]  # none can be done, so the first says why
             for seed in study.seeds if choice is not None else []:
                 path = run_of(study, name, candidate, choice or {}, budget, seed).path
                 if not path.is_file():

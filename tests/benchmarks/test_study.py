@@ -95,3 +95,17 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("network: lenet5\nspeed: 3\n")
     with pytest.raises(InputError, match="data is missing"):
         study.read_study(tmp_path / "bad.yaml")
+
+
+def test_a_method_none_of_whose_choices_can_be_done_is_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_table, "read_study", lambda path: SMOKE)
+    monkeypatch.setattr(study_table, "RESULTS", study.RESULTS)
+    (done, *_), (one, other) = study.waiting(SMOKE, "smoke", ["djpq"]), study.waiting(SMOKE, "smoke", ["two"])
+    done.path.parent.mkdir(parents=True)
+    done.path.write_text(json.dumps({"validation_accuracy": 0.9, "test_accuracy": 0.9, "share": {"bops": 0.0199}}))
+    one.path.write_text(json.dumps({"refused": "too tight"}))
+    assert [*study_table.runs("smoke").method] == ["djpq"]  # the other choice may yet be possible
+    other.path.write_text(json.dumps({"refused": "far too tight"}))
+    (row,) = study_table.runs("smoke").query("method == 'two'").to_dict("records")
+    assert row["refused"] == "too tight"
+    assert "| two | refused |" in study_table.printed(study_table.summary(study_table.runs("smoke")))
