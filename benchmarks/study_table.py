@@ -1,15 +1,20 @@
 """`python -m benchmarks.study_table NAME …`: the table, CSV and figure of a study from its committed JSON files.
 
 Writes `benchmarks/results/NAME.csv` (method x budget: mean, standard deviation and count over seeds, share of the budget used; `lead`: how
-far the study's first method is ahead, on average over the seeds that both have, with its standard error) and
-`benchmarks/results/NAME.png`; prints the table. Where a method had choices, only the one of best validation accuracy counts. `float` is the
-network that every method starts from; the dashed line is float after as many epochs as the methods have (`benchmarks.float_reference`).
+far the study's first method is ahead, on average over the seeds that both have, with its standard error; `told_apart`: the lead from which
+on it is more than chance) and `benchmarks/results/NAME.png`; prints the table, in bold what cannot be told from the best of its budget.
+Where a method had choices, only the one of best validation accuracy counts. `float` is the network that every method starts from; the
+dashed line is float after as many epochs as the methods have (`benchmarks.float_reference`).
+
+Two identical trainings differ too, by a spread that three seeds of one method say little of. So it is pooled: what is left of all runs of a
+study once the means of each method and of each seed (its split and float model) are taken off, budget by budget.
 """
 
 import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +27,7 @@ from hwmodel.files import whole, write_text
 from .study import RESULTS, best_choice, read_study, run_of
 
 STUDIES = Path(__file__).parent / "studies"
+SURE = 2.0  # standard errors from which on a difference counts
 COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -67,6 +73,15 @@ def runs(name: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def run_to_run(frame: pd.DataFrame) -> float:
+    """Return the standard deviation of one run, pooled over the study; NaN where no method has two seeds."""
+    done = frame.dropna(subset="accuracy")
+    cells = pd.get_dummies(done.method + done.budget).join(pd.get_dummies(done.budget + done.seed.map(" seed {}".format))).to_numpy(float)
+    means, _, rank, _ = np.linalg.lstsq(cells, done.accuracy.to_numpy(), rcond=None)
+    free = len(done) - rank
+    return float(np.sqrt(((done.accuracy - cells @ means) ** 2).sum() / free)) if free else float("nan")
+
+
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each method and budget."""
     order = {method: i for i, method in enumerate(dict.fromkeys(frame.method))}
@@ -77,17 +92,25 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         mean=("accuracy", "mean"), sd=("accuracy", "std"), seeds=("accuracy", "count"), float=("float", "mean"),
         least_used=("used", "min"), most_used=("used", "max"), lead=("ahead", "mean"), lead_error=("ahead", "sem"), refused=("refused", "first"),
     ).reset_index()  # fmt: skip
+    table["told_apart"] = SURE * run_to_run(frame) * np.sqrt(2 / table.seeds.where(table.seeds > 0))
     return table.sort_values(["limit", "method"], key=lambda c: c.map(order) if c.name == "method" else -c, ignore_index=True)
 
 
-def printed(table: pd.DataFrame) -> str:
-    """Return methods x budgets in Markdown: mean and standard deviation of test accuracy in per cent (seeds)."""
-    cells = table.assign(
-        cell=[
-            "refused" if not row.seeds else f"{row.mean_:.2f}" + (f" ± {row.sd:.2f}" if row.seeds > 1 else "") + f" ({row.seeds})"
-            for row in table.rename(columns={"mean": "mean_"}).itertuples()
-        ]
-    )
+def level(table: pd.DataFrame, run_sd: float) -> pd.Series:
+    """Return which rows cannot be told from the best of their budget; a mean of fewer seeds is told apart later."""
+    ranked = table.dropna(subset="mean").sort_values("mean").groupby("budget").last().reindex(table.budget).set_axis(table.index)
+    return ranked["mean"] - table["mean"] <= SURE * run_sd * np.sqrt(1 / table.seeds.clip(lower=1) + 1 / ranked.seeds)
+
+
+def printed(table: pd.DataFrame, run_sd: float = float("nan")) -> str:
+    """Return methods x budgets in Markdown: mean and standard deviation of test accuracy in per cent (seeds); bold as `level` says."""
+
+    def cell(row: Any) -> str:
+        text = f"{row.mean_:.2f}" + (f" ± {row.sd:.2f}" if row.seeds > 1 else "")
+        return "refused" if not row.seeds else (f"**{text}**" if row.level else text) + f" ({row.seeds})"
+
+    rows = table.assign(level=level(table, run_sd)).rename(columns={"mean": "mean_"})
+    cells = table.assign(cell=[cell(row) for row in rows.itertuples()])
     pivot = cells.pivot_table(index="method", columns="budget", values="cell", aggfunc="first", sort=False).fillna("")
     columns = [budget for budget in dict.fromkeys(table.budget) if budget in pivot]
     lines = [
@@ -136,11 +159,13 @@ def draw(table: pd.DataFrame, path: Path, reference: float | None = None) -> Non
 def main() -> None:
     """Write and print the tables of the studies named."""
     for name in sys.argv[1:]:
-        table = summary(runs(name))
+        frame = runs(name)
+        table = summary(frame)
         write_text(RESULTS / f"{name}.csv", table.round(4).to_csv(index=False))
         reference = float_reference(name)
         draw(table, RESULTS / f"{name}.png", reference)
-        print(printed(table))
+        print(printed(table, run_to_run(frame)))
+        print(f"standard deviation of one run, pooled: {run_to_run(frame):.2f} points")
         if reference is not None:
             print(f"float, as many epochs: {reference:.2f} %")
 

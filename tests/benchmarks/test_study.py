@@ -1,8 +1,10 @@
 """A study runs what is missing, chooses on validation, and its table counts what it should."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,6 +89,41 @@ def test_the_lead_is_taken_seed_by_seed() -> None:
     table = study_table.summary(frame).set_index("method")
     assert table.lead["other"] == pytest.approx((1.0 + 0.2) / 2)
     assert table.lead_error["other"] == pytest.approx(0.4)
+
+
+def made_up(*, effect: float, spread: float, seeds: int) -> pd.DataFrame:
+    """Two methods, one `effect` better, on splits that differ by whole points, with independent noise."""
+    draw = np.random.default_rng(1)
+    return pd.DataFrame(
+        [
+            {
+                "method": method, "budget": budget, "limit": limit, "choice": "{}", "used": 1.0, "float": 92.0, "refused": "", "seed": seed,
+                "accuracy": 92 + gain + seed + spread * draw.standard_normal(),
+            }
+            for budget, limit in (("bops 1%", 1.0), ("bops 2%", 2.0))
+            for method, gain in (("djpq", effect), ("other", 0.0), ("third", 0.0))
+            for seed in range(seeds)
+        ]
+    )  # fmt: skip
+
+
+def test_the_spread_of_a_run_is_pooled_without_methods_and_seeds() -> None:
+    assert study_table.run_to_run(made_up(effect=1.0, spread=0.0, seeds=3)) == pytest.approx(0, abs=1e-9)
+    assert study_table.run_to_run(made_up(effect=1.0, spread=0.2, seeds=400)) == pytest.approx(0.2, rel=0.05)
+    unfinished = made_up(effect=1.0, spread=0.2, seeds=400).query("method == 'djpq' or seed % 2")
+    assert study_table.run_to_run(unfinished) == pytest.approx(0.2, rel=0.05)
+    assert math.isnan(study_table.run_to_run(made_up(effect=1.0, spread=0.2, seeds=1)))
+
+
+@pytest.mark.parametrize(("effect", "apart"), [(1.0, True), (0.0, False)])
+def test_what_cannot_be_told_from_the_best_is_bold(effect: float, apart: bool) -> None:
+    frame = made_up(effect=effect, spread=0.1, seeds=4)
+    table, spread = study_table.summary(frame), study_table.run_to_run(frame)
+    assert (study_table.level(table, spread) == (table.method.eq("djpq") | (not apart))).all()
+    assert table.told_apart.tolist() == pytest.approx([2 * spread * math.sqrt(2 / 4)] * 6)
+    assert ((table.lead > table.told_apart) == (apart & table.method.ne("djpq"))).all()
+    assert "| djpq | **" in study_table.printed(table, spread)
+    assert ("| other | **" in study_table.printed(table, spread)) is not apart
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
