@@ -11,8 +11,6 @@ import inspect
 import json
 import os
 import platform
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import djpq
 import hwmodel
 from benchmarks import BUILT, RESULTS
+from djpq.sweep.crew import LocalCrew
 from djpq.sweep.entry import Entry
 from djpq.sweep.identity import code_version, data_of
 from djpq.sweep.plan import Pretraining, load_method, validated
@@ -135,7 +134,6 @@ def waiting(study: Study, name: str, only: list[str]) -> list[Run]:
 
 def carry_out(run: Run) -> str:
     """Train, and write the result; a method that cannot hold the budget leaves its reason."""
-    torch.set_num_threads(1)
     run.path.parent.mkdir(parents=True, exist_ok=True)
     data, machine = data_of(run.entry), hwmodel.load_accelerator(run.accelerator)
     settings = validated(djpq.Settings, {**run.settings, "seed": run.seed}, "settings")
@@ -173,6 +171,23 @@ def carry_out(run: Run) -> str:
     return f"{run.path.stem}: validation {result.validation_accuracy:.2%}, {result.seconds:.0f} s"
 
 
+def carry_out_all(runs: list[Run], workers: int) -> None:
+    """Carry runs out in processes of this computer and print what came of each; InputError names those that failed, after the others."""
+    crew, failed, left = LocalCrew(workers), [], len(runs)
+    try:
+        for run in runs:
+            crew.submit(run.path.stem, carry_out, run)
+        while left:
+            for answer in crew.answers(1.0):
+                left -= 1
+                print(answer.value if answer.error is None else f"{answer.key} failed: {answer.error}", flush=True)
+                failed += [answer.key] if answer.error is not None else []
+    finally:
+        crew.close()
+    if failed:
+        raise InputError(f"no result of {', '.join(failed)}; start the study again to try once more")
+
+
 def main() -> None:
     """Carry out all runs of a study that have no result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,9 +204,7 @@ def main() -> None:
 
     while runs := [run for run in waiting(study, name, words.only) if wanted(run)]:
         print(f"{len(runs)} runs to do", flush=True)
-        with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
-            for future in as_completed({pool.submit(carry_out, run) for run in runs}):
-                print(future.result(), flush=True)
+        carry_out_all(runs, words.workers)
 
 
 if __name__ == "__main__":

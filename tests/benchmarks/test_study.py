@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,23 @@ def test_a_run_leaves_one_file_and_is_not_done_again(folder: Path) -> None:
     assert {"versions", "machine", "command", "test_accuracy", "float_test_accuracy"} <= record.keys()
     assert len(study.waiting(SMOKE, "smoke", [])) == before - 1
     assert [path.suffix for path in folder.iterdir()] == [".json"]
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = study.waiting(SMOKE, "smoke", ["djpq", "refused"])[:2]
+    monkeypatch.setattr(study, "carry_out", end_at_once)
+    with pytest.raises(InputError, match=f"no result of {runs[0].path.stem};"):
+        study.carry_out_all(runs, workers=1)
+    printed = capsys.readouterr().out
+    assert f"{runs[0].path.stem} failed: its process ended with exit code 3" in printed
+    assert f"{runs[1].path.stem}: done" in printed
+
+
+def end_at_once(run: study.Run) -> str:
+    """A method that takes its process with it, and one that does not."""
+    if run.candidate == "djpq":
+        os._exit(3)
+    return f"{run.path.stem}: done"
 
 
 def test_settings_may_be_chosen_too() -> None:
