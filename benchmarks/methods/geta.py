@@ -6,6 +6,8 @@ user gives it); the bound on widths follows from the budget. Saliency is the siz
 over all groups together. Widths of all whole numbers are allowed, as in GETA.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -29,9 +31,12 @@ INTERVAL = 10  # steps between two removals
 
 def compress(
     model: nn.Module, data: Data, machine: Accelerator, budget: Budget | None = None, settings: Settings | None = None, *,
-    progress: Progress | None = None, sparsity: float = 0.3,
+    progress: Progress | None = None, checkpoint: Path | None = None, sparsity: float = 0.3,
 ) -> Result:  # fmt: skip
-    """Return the model without `sparsity` of its prunable channels and with widths under the bound that holds the budget."""
+    """Return the model without `sparsity` of its prunable channels and with widths under the bound that holds the budget.
+
+    `checkpoint` holds the part after the projections.
+    """
     settings = (settings or Settings()).model_copy(update={"gates": True, "learn_power": False, "step_form": False, "gamma": 0.0})
     if budget is None or not 0 <= sparsity < 1:
         raise InputError(f"geta needs a budget and a sparsity from 0 to 1, not {sparsity}")
@@ -55,7 +60,7 @@ def compress(
     for gate in compressible.gates.values():
         gate.mean.requires_grad_(False)
     rest = settings.model_copy(update={"epochs": settings.epochs - sum(first), "frozen_share": 1.0})
-    return train(compressible, model, data, machine, budget, rest, progress=progress)
+    return train(compressible, model, data, machine, budget, rest, progress=progress, checkpoint=checkpoint)
 
 
 def falling_bounds(compressible: CompressibleModel, machine: Accelerator, limits: dict[str, float], sparsity: float) -> list[float]:

@@ -6,6 +6,7 @@ first stage are options, to be chosen on validation.
 """
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -25,10 +26,10 @@ from hwmodel.errors import InputError
 
 def compress(
     model: nn.Module, data: Data, machine: Accelerator, budget: Budget | None = None, settings: Settings | None = None, *,
-    progress: Progress | None = None, macs: str | None = None, width: int | None = None, share: float = 0.34,
+    progress: Progress | None = None, checkpoint: Path | None = None, macs: str | None = None, width: int | None = None, share: float = 0.34,
 ) -> Result:  # fmt: skip
     """Return the model pruned to `macs` of its MACs and then quantized to the budget with learned widths; or, with `width`, pruned to
-    what the budget leaves at that width, and quantized at it. `share` of the epochs goes to pruning."""
+    what the budget leaves at that width, and quantized at it. `share` of the epochs goes to pruning; `checkpoint` holds the second stage."""
     settings = settings or Settings()
     if budget is None or (macs is None) == (width is None):
         raise InputError("two_stage needs a budget and one of the options macs='35%' and width=4")
@@ -38,7 +39,7 @@ def compress(
     quantizing = settings.model_copy(update={**fixed, "epochs": settings.epochs - first})
     pruned = prune(model, data, machine, Budget(macs=macs) if macs else budget, pruning, progress)
     second = compressible_of(plain_weights(model, pruned), data, quantizing, prepare=lambda other: hold_channels(other, pruned))
-    return train(second, model, data, machine, budget, quantizing, progress=progress)
+    return train(second, model, data, machine, budget, quantizing, progress=progress, checkpoint=checkpoint)
 
 
 def prune(

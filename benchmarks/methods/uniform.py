@@ -4,6 +4,7 @@ Weight and activation widths differ by at most one bit; all epochs go to quantiz
 """
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -29,6 +30,7 @@ def compress(
     settings: Settings | None = None,
     *,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
     """Return the model at the widest uniform width that holds the budget. InputError when even the narrowest does not."""
     settings = settings or Settings()
@@ -38,7 +40,7 @@ def compress(
     fixed = settings.model_copy(
         update={"gates": False, "weight_widths": (weight,), "activation_widths": (activation,), "learn_power": False, "step_form": False}
     )
-    return compress_jointly(model, data, machine, budget, fixed, progress=progress)
+    return compress_jointly(model, data, machine, budget, fixed, progress=progress, checkpoint=checkpoint)
 
 
 def widest(model: nn.Module, data: Data, machine: Accelerator, budget: Budget) -> tuple[int, int]:

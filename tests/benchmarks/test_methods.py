@@ -1,5 +1,6 @@
 """Every rival holds the budget, keeps to what it is, and is finished and proved like DJPQ."""
 
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -48,6 +49,31 @@ def test_contract(name: str, model: torch.nn.Module, digits: djpq.Data) -> None:
         assert rows.weight_bits.nunique() == 1
     if name == "two stages, 4 bits":
         assert set(rows.weight_bits) == {4.0}
+
+
+class Stopped(Exception):
+    """What ends a run in the middle."""
+
+
+@pytest.mark.parametrize("name", ["uniform", "two stages, learned", "geta"])
+def test_a_stopped_run_goes_on_to_the_same_result(name: str, model: torch.nn.Module, digits: djpq.Data, tmp_path: Path) -> None:
+    (module, options), settings, budget, done = METHODS[name], djpq.Settings(epochs=8), djpq.Budget(bops="2%"), []
+
+    def stop(epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+        done.append(epoch)
+        if len(done) == 6:
+            raise Stopped
+
+    whole = module.compress(model, digits, MACHINE, budget, settings, **options)
+    with pytest.raises(Stopped):
+        module.compress(model, digits, MACHINE, budget, settings, progress=stop, checkpoint=tmp_path / "run", **options)
+    trained: list[int] = []
+    after = module.compress(
+        model, digits, MACHINE, budget, settings, progress=lambda epoch, *_: trained.append(epoch), checkpoint=tmp_path / "run", **options
+    )
+    assert len(trained) < settings.epochs
+    assert after.history == whole.history
+    assert all(torch.equal(after.model.state_dict()[key], value) for key, value in whole.model.state_dict().items())
 
 
 @pytest.mark.parametrize("module", [two_stage, hawq, geta])
