@@ -2,7 +2,8 @@
 
 Writes `benchmarks/results/NAME.csv` (method x budget: mean, standard deviation and count over seeds, share of the budget used; `lead`: how
 far the study's first method is ahead, on average over the seeds that both have, with its standard error; `told_apart`: the lead from which
-on it is more than chance) and `benchmarks/results/NAME.png`; prints the table, in bold what cannot be told from the best of its budget.
+on it is more than chance) and `benchmarks/results/NAME.png`; prints the table, in bold what cannot be told from the best of its budget, last the
+lead over all budgets.
 Where a method had choices, only the one of best validation accuracy counts. `float` is the network that every method starts from; the
 dashed line is float after as many epochs as the methods have (`benchmarks.float_reference`).
 
@@ -102,8 +103,22 @@ def level(table: pd.DataFrame, run_sd: float) -> pd.Series:
     return ranked["mean"] - table["mean"] <= SURE * run_sd * np.sqrt(1 / table.seeds.clip(lower=1) + 1 / ranked.seeds)
 
 
+def lead_over_all(table: pd.DataFrame, run_sd: float) -> pd.Series:
+    """Return for each method how far the study's first is ahead over all budgets that both hold, with the standard error of that mean."""
+    done = table.dropna(subset="lead")
+    grouped = done.assign(weighted=done.lead * done.seeds).groupby("method", sort=False)
+    runs = grouped.seeds.sum()
+    leads = grouped.weighted.sum() / runs
+    return pd.Series({name: f"{lead:+.2f} ± {run_sd * np.sqrt(2 / runs[name]):.2f}" for name, lead in leads.items()}).drop(
+        table.method.iloc[0]
+    )
+
+
 def printed(table: pd.DataFrame, run_sd: float = float("nan")) -> str:
-    """Return methods x budgets in Markdown: mean and standard deviation of test accuracy in per cent (seeds); bold as `level` says."""
+    """Return methods x budgets in Markdown: mean and standard deviation of test accuracy in per cent (seeds); bold as `level` says.
+
+    The last column is `lead_over_all`.
+    """
 
     def cell(row: Any) -> str:
         text = f"{row.mean_:.2f}" + (f" ± {row.sd:.2f}" if row.seeds > 1 else "")
@@ -112,7 +127,9 @@ def printed(table: pd.DataFrame, run_sd: float = float("nan")) -> str:
     rows = table.assign(level=level(table, run_sd)).rename(columns={"mean": "mean_"})
     cells = table.assign(cell=[cell(row) for row in rows.itertuples()])
     pivot = cells.pivot_table(index="method", columns="budget", values="cell", aggfunc="first", sort=False).fillna("")
-    columns = [budget for budget in dict.fromkeys(table.budget) if budget in pivot]
+    ahead = f"{table.method.iloc[0]} ahead by"
+    pivot[ahead] = lead_over_all(table, run_sd).reindex(pivot.index).fillna("")
+    columns = [*(budget for budget in dict.fromkeys(table.budget) if budget in pivot), ahead]
     lines = [
         ["method", *columns],
         ["---"] * (len(columns) + 1),

@@ -144,6 +144,13 @@ def test_what_cannot_be_told_from_the_best_is_bold(effect: float, apart: bool) -
     assert ("| other | **" in study_table.printed(table, spread)) is not apart
 
 
+def test_the_lead_over_all_budgets_weighs_runs_alike() -> None:
+    frame = made_up(effect=0.5, spread=0.0, seeds=4).query("method != 'third' or budget == 'bops 1%' or seed == 0").copy()
+    frame.loc[frame.method.eq("third") & frame.budget.eq("bops 2%"), "accuracy"] -= 1.0  # one run of five
+    leads = study_table.lead_over_all(study_table.summary(frame), run_sd=0.1)
+    assert leads.to_dict() == {"other": "+0.50 ± 0.05", "third": f"+{(4 * 0.5 + 1.5) / 5:.2f} ± {0.1 * math.sqrt(2 / 5):.2f}"}
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no study"):
         study.read_study(tmp_path / "none.yaml")
