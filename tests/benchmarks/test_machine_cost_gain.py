@@ -32,5 +32,5 @@ def test_between_two_points_the_log_of_the_cost_is_on_a_line() -> None:
 def test_every_study_along_a_cost_has_its_row() -> None:
     table = gain.gains()
     assert set(table.accelerator) == {"bitfusion", "loom"}
-    assert (table.ratio_low <= table.ratio).all()
+    assert not ((table.ratio_low > table.ratio) | (table.ratio_high < table.ratio)).any()  # NaN where the front ends
     assert (table.ratio * table.percent_along_the_cost).to_numpy() == pytest.approx(table.percent_along_bops.to_numpy())
