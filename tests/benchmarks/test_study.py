@@ -151,6 +151,12 @@ def test_the_lead_over_all_budgets_weighs_runs_alike() -> None:
     assert leads.to_dict() == {"other": "+0.50 ± 0.05", "third": f"+{(4 * 0.5 + 1.5) / 5:.2f} ± {0.1 * math.sqrt(2 / 5):.2f}"}
 
 
+def test_the_docs_show_the_table_of_the_committed_runs() -> None:
+    frame = study_table.runs("fashion_mnist")
+    printed = study_table.printed(study_table.summary(frame), study_table.run_to_run(frame))
+    assert printed in (FOLDER.parent.parent / "docs" / "djpq.md").read_text(encoding="utf-8")
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no study"):
         study.read_study(tmp_path / "none.yaml")
