@@ -135,7 +135,8 @@ def main() -> None:
     ratios = {name: statistics.median(a / b for a, b in zip(seconds[name], seconds["plain"], strict=True)) for name in steps}
     share = statistics.median(a / b for a, b in zip(seconds["cost"], seconds["djpq"], strict=True))
     record = {
-        "torch": torch.__version__, "brevitas": version("brevitas") if "brevitas 4 bits" in steps else None, "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__, "brevitas": version("brevitas") if "brevitas 4 bits" in steps else None,
+        "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "threads": words.threads, "load_average": os.getloadavg()[0], "network": words.network, "batch": len(x), "rounds": words.rounds,
         "command": f"python -m benchmarks.step_speed {words.out.name} --network {words.network}",
         "targets": TARGETS, "ratio_to_plain_eager": ratios, "cost_share_of_the_step": share,
