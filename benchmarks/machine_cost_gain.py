@@ -19,6 +19,8 @@ from benchmarks import RESULTS
 from hwmodel import Compression, Network, load_accelerator, simulate, trace
 from hwmodel.accelerator import Accelerator
 from hwmodel.compression import full_precision
+from hwmodel.console import fail
+from hwmodel.errors import InputError
 from hwmodel.files import write_text
 from hwmodel.zoo import build
 
@@ -103,4 +105,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        fail(str(error))
