@@ -49,9 +49,9 @@ def compression_of(network: Network, record: dict[str, Any]) -> Compression:
 
 
 def share(network: Network, record: dict[str, Any], machine: Accelerator, cost: str) -> float:
-    """Return the cost of a run's network as a share of the 32-bit one's."""
-    full = simulate(network, full_precision(network), machine)
-    return float(getattr(simulate(network, compression_of(network, record), machine), cost) / getattr(full, cost))
+    """Return a cost of a run's network as a share of the 32-bit one's."""
+    own, full = (simulate(network, c, machine) for c in (compression_of(network, record), full_precision(network)))
+    return float(getattr(own, cost) / getattr(full, cost))
 
 
 def cost_at(accuracy: float, front: pd.DataFrame) -> float:
