@@ -11,7 +11,6 @@ Two identical trainings differ too, by a spread that three seeds of one method s
 study once the means of each method and of each seed (its split and float model) are taken off, budget by budget.
 """
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -19,30 +18,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from hwmodel.console import fail
 from hwmodel.errors import InputError
-from hwmodel.files import whole, write_text
+from hwmodel.files import write_text
 
 from .study import RESULTS, best_choice, read_study, run_of
+from .study_figure import draw
 
 STUDIES = Path(__file__).parent / "studies"
 SURE = 2.0  # standard errors from which on a difference counts
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#a6428f",
-    "#8a6d00",
-    "#3a9bd9",
-    "#5b5b66",
-    "#c2185b",
-    "#20808d",
-    "#b58900",
-    "#6c71c4",
-    "#dc322f",
-)
 
 
 def runs(name: str) -> pd.DataFrame:
@@ -144,33 +129,6 @@ def float_reference(name: str) -> float | None:
     if not path.is_file():
         return None
     return float(np.mean([100 * row["test_accuracy"] for row in json.loads(path.read_text(encoding="utf-8"))["seeds"]]))
-
-
-def draw(table: pd.DataFrame, path: Path, reference: float | None = None) -> None:
-    """Write accuracy against the budget, one line a method, bars of one standard deviation; `reference` is a line across."""
-    figure = Figure(figsize=(7.5, 4.6), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for i, (method, rows) in enumerate(table[table.seeds > 0].groupby("method", sort=False)):
-        axes.errorbar(
-            rows.limit, rows["mean"], yerr=rows.sd.fillna(0), label=str(method), color=COLOURS[i % len(COLOURS)], capsize=2,
-            linewidth=2.4 if method == "djpq" else 1.1, marker="o", markersize=5 if method == "djpq" else 3.5, zorder=3 if method == "djpq" else 2,
-        )  # fmt: skip
-    if reference is not None:
-        axes.axhline(reference, color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
-        axes.annotate("float", (table.limit.min(), reference), textcoords="offset points", xytext=(0, 4), ha="left", fontsize=8)
-    axes.set_xscale("log")
-    ticks = sorted(set(table.limit))
-    axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks], minor=False)
-    axes.minorticks_off()
-    axes.set_xlabel(f"budget, % of the 32-bit network ({', '.join(sorted({b.split()[0] for b in table.budget}))})")
-    axes.set_ylabel("test accuracy, %")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e8eb", linewidth=0.7)
-    axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    with whole(path) as partial:
-        Path(partial).write_bytes(picture.getvalue())
 
 
 def main() -> None:
