@@ -47,7 +47,6 @@ class Loop:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
         self.trained = [p for group in groups for p in group["params"]]
         self.average = [p.detach().clone() for p in self.trained] if settings.average and objective is None else []
-        self.follow = get_ema_multi_avg_fn(settings.average)
         self.oscillation = Oscillation(compressible) if settings.watch_oscillation else None
 
     def task_loss(self, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +61,10 @@ class Loop:
             return own, own
         wanted = self.teacher(x, rows)
         return (1 - settings.distill) * own + settings.distill * self.task.distance(output, wanted, settings.distill_temperature), own
+
+    def decay(self) -> float:
+        """Return how much of the moving average stays at this step: little at first, so that short runs forget where they started."""
+        return min(self.settings.average, (1 + self.step) / (10 + self.step))
 
     def epoch(self, number: int) -> dict[str, float]:
         """Pass once over the training split; return what a log should hold. TrainingDiverged for NaN."""
@@ -86,7 +89,7 @@ class Loop:
             if objective:
                 objective.advance()
             if self.average:
-                self.follow(self.average, [p.detach() for p in self.trained], torch.tensor(self.step))
+                get_ema_multi_avg_fn(self.decay())(self.average, [p.detach() for p in self.trained], torch.tensor(self.step))
             if self.oscillation and i >= steps - self.oscillation.window:
                 self.oscillation.watch()
             self.step += 1

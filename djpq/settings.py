@@ -62,7 +62,7 @@ class Settings(BaseModel):
     schedule: Literal["linear", "cosine"] = Field(default="linear", description="linear: constant for 60 %, then to 5 % on a line")
     distill: float = Field(default=0.5, ge=0, le=1, description="share of the loss that follows the float model's outputs")
     distill_temperature: float = Field(default=2.0, gt=0)
-    average: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average that the frozen part ends with; 0: none")
+    average: float = Field(default=0.0, ge=0, lt=1, description="largest decay of the moving average that the run ends with; 0: none")
     reestimate: int = Field(default=0, ge=0, description="training batches on which normalisations are measured again at the end")
     clip_gradient: float = Field(default=0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
     watch_oscillation: bool = Field(default=False, description="log the share of weights that jump to and fro between grid points")
