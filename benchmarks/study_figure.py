@@ -50,6 +50,14 @@ def draw_lines(axes: Axes, table: pd.DataFrame, reference: float | None) -> None
         axes.axhline(reference, color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
         axes.annotate("float", (table.limit.min(), reference), textcoords="offset points", xytext=(0, 4), ha="left", fontsize=8)
     axes.set_xscale("log")
+    if table.collapsed.any():  # below the axis, so that the others can be told apart
+        shown = table[~table.collapsed]
+        axes.set_ylim(bottom=(shown["mean"] - shown.sd.fillna(0)).min() - 0.5)
+        text = "\n".join(
+            f"{row.method}: {row.mean_:.1f} % at {row.limit:g} %"
+            for row in table[table.collapsed].rename(columns={"mean": "mean_"}).itertuples()
+        )
+        axes.annotate(f"below:\n{text}", (0.5, 0.02), xycoords="axes fraction", ha="center", va="bottom", fontsize=8)
     ticks = sorted(set(table.limit))
     axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks], minor=False)
     axes.minorticks_off()

@@ -8,7 +8,7 @@ Where a method had choices, only the one of best validation accuracy counts. `fl
 dashed line is float after as many epochs as the methods have (`benchmarks.float_reference`).
 
 Two identical trainings differ too, by a spread that three seeds of one method say little of. So it is pooled: what is left of all runs of a
-study once the means of each method and of each seed (its split and float model) are taken off, budget by budget.
+study once the means of each method and of each seed (its split and float model) are taken off, budget by budget; collapsed runs aside.
 """
 
 import json
@@ -28,6 +28,7 @@ from .study_figure import draw
 
 STUDIES = Path(__file__).parent / "studies"
 SURE = 2.0  # standard errors from which on a difference counts
+COLLAPSED = 5.0  # points behind the best of the budget: such runs scatter far more than others
 
 
 def runs(name: str) -> pd.DataFrame:
@@ -59,9 +60,15 @@ def runs(name: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def collapsed(means: pd.Series, budgets: pd.Series) -> pd.Series:
+    """Return which methods are far behind the best of their budget."""
+    return means.groupby(budgets).transform("max") - means > COLLAPSED
+
+
 def run_to_run(frame: pd.DataFrame) -> float:
     """Return the standard deviation of one run, pooled over the study; NaN where no method has two seeds."""
     done = frame.dropna(subset="accuracy")
+    done = done[~collapsed(done.groupby(["method", "budget"]).accuracy.transform("mean"), done.budget)]
     cells = pd.get_dummies(done.method + done.budget).join(pd.get_dummies(done.budget + done.seed.map(" seed {}".format))).to_numpy(float)
     means, _, rank, _ = np.linalg.lstsq(cells, done.accuracy.to_numpy(), rcond=None)
     free = len(done) - rank
@@ -78,6 +85,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         mean=("accuracy", "mean"), sd=("accuracy", "std"), seeds=("accuracy", "count"), float=("float", "mean"),
         least_used=("used", "min"), most_used=("used", "max"), lead=("ahead", "mean"), lead_error=("ahead", "sem"), refused=("refused", "first"),
     ).reset_index()  # fmt: skip
+    table["collapsed"] = collapsed(table["mean"], table.budget)
     table["told_apart"] = SURE * run_to_run(frame) * np.sqrt(2 / table.seeds.where(table.seeds > 0))
     return table.sort_values(["limit", "method"], key=lambda c: c.map(order) if c.name == "method" else -c, ignore_index=True)
 

@@ -11,7 +11,15 @@ from benchmarks import study_figure
 
 def table(budgets: int) -> pd.DataFrame:
     rows = [
-        {"method": method, "budget": f"bops {limit}%", "limit": float(limit), "mean": 90.0 + limit, "sd": sd, "seeds": seeds}
+        {
+            "method": method,
+            "budget": f"bops {limit}%",
+            "limit": float(limit),
+            "mean": 90.0 + limit,
+            "sd": sd,
+            "seeds": seeds,
+            "collapsed": False,
+        }
         for limit in range(1, budgets + 1)
         for method, sd, seeds in (("djpq", 0.1, 3), ("other", float("nan"), 1), ("refused", float("nan"), 0))
     ]
@@ -28,6 +36,14 @@ def test_every_method_that_ran_is_named_and_float_is_a_line(draw) -> None:  # ty
     assert [name.get_text() for name in names] == ["djpq", "other"]
     assert "float" in [text.get_text() for text in axes.texts]
     assert any(92.4 in line.get_data()[draw is study_figure.draw_lines] for line in axes.lines)
+
+
+def test_what_collapsed_is_named_below_the_axis() -> None:
+    axes, shown = Figure().subplots(), table(2).query("seeds > 0").copy()
+    shown.loc[shown.method.eq("other") & shown.limit.eq(1), ["mean", "collapsed"]] = 12.3, True
+    study_figure.draw_lines(axes, shown, None)
+    assert axes.get_ylim()[0] > 90
+    assert [text.get_text() for text in axes.texts] == ["below:\nother: 12.3 % at 1 %"]
 
 
 def test_one_budget_gives_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
