@@ -131,6 +131,9 @@ def test_the_spread_of_a_run_is_pooled_without_methods_and_seeds() -> None:
     unfinished = made_up(effect=1.0, spread=0.2, seeds=400).query("method == 'djpq' or seed % 2")
     assert study_table.run_to_run(unfinished) == pytest.approx(0.2, rel=0.05)
     assert math.isnan(study_table.run_to_run(made_up(effect=1.0, spread=0.2, seeds=1)))
+    collapsed = made_up(effect=1.0, spread=0.2, seeds=400)
+    collapsed.loc[collapsed.method.eq("third"), "accuracy"] *= np.random.default_rng(2).uniform(0.1, 0.9, 800)
+    assert study_table.run_to_run(collapsed) == pytest.approx(0.2, rel=0.05)
 
 
 @pytest.mark.parametrize(("effect", "apart"), [(1.0, True), (0.0, False)])
@@ -151,8 +154,9 @@ def test_the_lead_over_all_budgets_weighs_runs_alike() -> None:
     assert leads.to_dict() == {"other": "+0.50 ± 0.05", "third": f"+{(4 * 0.5 + 1.5) / 5:.2f} ± {0.1 * math.sqrt(2 / 5):.2f}"}
 
 
-def test_the_docs_show_the_table_of_the_committed_runs() -> None:
-    frame = study_table.runs("fashion_mnist")
+@pytest.mark.parametrize("name", ["fashion_mnist", "vgg7"])
+def test_the_docs_show_the_table_of_the_committed_runs(name: str) -> None:
+    frame = study_table.runs(name)
     printed = study_table.printed(study_table.summary(frame), study_table.run_to_run(frame))
     assert printed in (FOLDER.parent.parent / "docs" / "djpq.md").read_text(encoding="utf-8")
 
