@@ -51,8 +51,7 @@ def draw_lines(axes: Axes, table: pd.DataFrame, reference: float | None) -> None
         axes.annotate("float", (table.limit.min(), reference), textcoords="offset points", xytext=(0, 4), ha="left", fontsize=8)
     axes.set_xscale("log")
     if table.collapsed.any():  # below the axis, so that the others can be told apart
-        shown = table[~table.collapsed]
-        axes.set_ylim(bottom=(shown["mean"] - shown.sd.fillna(0)).min() - 0.5)
+        axes.set_ylim(bottom=lowest(table) - 0.5)
         text = "\n".join(
             f"{row.method}: {row.mean_:.1f} % at {row.limit:g} %"
             for row in table[table.collapsed].rename(columns={"mean": "mean_"}).itertuples()
@@ -70,12 +69,22 @@ def draw_lines(axes: Axes, table: pd.DataFrame, reference: float | None) -> None
 def draw_rows(axes: Axes, table: pd.DataFrame, reference: float | None) -> None:
     """Draw a row a method, the study's first as a line down: what is left of it loses."""
     places = range(len(table))
-    axes.errorbar(table["mean"], places, xerr=table.sd.fillna(0), fmt="o", color=COLOURS[0], capsize=2, markersize=4, linewidth=1.1)
+    means = table["mean"].where(~table.collapsed)
+    axes.errorbar(means, places, xerr=table.sd.fillna(0), fmt="o", color=COLOURS[0], capsize=2, markersize=4, linewidth=1.1)
     axes.axvline(table["mean"].iloc[0], color=COLOURS[0], linewidth=0.7, alpha=0.5)
     if reference is not None:
         axes.axvline(reference, color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
         axes.annotate("float", (reference, 1), xycoords=("data", "axes fraction"), xytext=(3, -8), textcoords="offset points", fontsize=8)
+    for place, row in zip(places, table.rename(columns={"mean": "mean_"}).itertuples(), strict=True):
+        if row.collapsed:
+            axes.annotate(f"\u2190 {row.mean_:.1f} %", (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_yticks(places, table.method, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(f"test accuracy, %, at {table.budget.iloc[0]} of the 32-bit network")
     axes.grid(axis="x", color="#e6e8eb", linewidth=0.7)
+
+
+def lowest(table: pd.DataFrame) -> float:
+    """Return the lower end of the lowest bar of a method that did not collapse."""
+    shown = table[~table.collapsed]
+    return float((shown["mean"] - shown.sd.fillna(0)).min())

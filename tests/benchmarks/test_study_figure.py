@@ -38,12 +38,15 @@ def test_every_method_that_ran_is_named_and_float_is_a_line(draw) -> None:  # ty
     assert any(92.4 in line.get_data()[draw is study_figure.draw_lines] for line in axes.lines)
 
 
-def test_what_collapsed_is_named_below_the_axis() -> None:
-    axes, shown = Figure().subplots(), table(2).query("seeds > 0").copy()
+@pytest.mark.parametrize(
+    ("budgets", "draw", "text"), [(2, "draw_lines", "below:\nother: 12.3 % at 1 %"), (1, "draw_rows", "\u2190 12.3 %")]
+)
+def test_what_collapsed_is_named_beyond_the_axis(budgets: int, draw: str, text: str) -> None:
+    axes, shown = Figure().subplots(), table(budgets).query("seeds > 0").copy()
     shown.loc[shown.method.eq("other") & shown.limit.eq(1), ["mean", "collapsed"]] = 12.3, True
-    study_figure.draw_lines(axes, shown, None)
-    assert axes.get_ylim()[0] > 90
-    assert [text.get_text() for text in axes.texts] == ["below:\nother: 12.3 % at 1 %"]
+    getattr(study_figure, draw)(axes, shown, None)
+    assert (axes.get_ylim() if draw == "draw_lines" else axes.get_xlim())[0] > 90
+    assert [text.get_text() for text in axes.texts] == [text]
 
 
 def test_one_budget_gives_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
