@@ -154,7 +154,7 @@ def test_the_lead_over_all_budgets_weighs_runs_alike() -> None:
     assert leads.to_dict() == {"other": "+0.50 ± 0.05", "third": f"+{(4 * 0.5 + 1.5) / 5:.2f} ± {0.1 * math.sqrt(2 / 5):.2f}"}
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "vgg7"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "vgg7", "ablation"])
 def test_the_docs_show_the_table_of_the_committed_runs(name: str) -> None:
     frame = study_table.runs(name)
     printed = study_table.printed(study_table.summary(frame), study_table.run_to_run(frame))
