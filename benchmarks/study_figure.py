@@ -1,28 +1,15 @@
 """Figures of studies: accuracy against the budget, a line a method; with one budget alone, a row a method."""
 
-import io
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import djpq.figure
 from hwmodel.files import whole
 
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#a6428f",
-    "#8a6d00",
-    "#3a9bd9",
-    "#5b5b66",
-    "#c2185b",
-    "#20808d",
-    "#b58900",
-    "#6c71c4",
-    "#dc322f",
-)
+COLOURS = (*djpq.figure.COLOURS, "#20808d", "#b58900", "#6c71c4", "#dc322f")
 
 
 def draw(table: pd.DataFrame, path: Path, reference: float | None = None) -> None:
@@ -33,10 +20,8 @@ def draw(table: pd.DataFrame, path: Path, reference: float | None = None) -> Non
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     (draw_rows if alone else draw_lines)(axes, done, reference)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
     with whole(path) as partial:
-        Path(partial).write_bytes(picture.getvalue())
+        figure.savefig(partial, format="png")
 
 
 def draw_lines(axes: Axes, table: pd.DataFrame, reference: float | None) -> None:
@@ -52,9 +37,9 @@ def draw_lines(axes: Axes, table: pd.DataFrame, reference: float | None) -> None
     axes.set_xscale("log")
     if table.collapsed.any():  # below the axis, so that the others can be told apart
         axes.set_ylim(bottom=lowest(table) - 0.5)
+        below = table[table.collapsed]
         text = "\n".join(
-            f"{row.method}: {row.mean_:.1f} % at {row.limit:g} %"
-            for row in table[table.collapsed].rename(columns={"mean": "mean_"}).itertuples()
+            f"{m}: {mean:.1f} % at {limit:g} %" for m, mean, limit in zip(below.method, below["mean"], below.limit, strict=True)
         )
         axes.annotate(f"below:\n{text}", (0.5, 0.02), xycoords="axes fraction", ha="center", va="bottom", fontsize=8)
     ticks = sorted(set(table.limit))
@@ -75,9 +60,9 @@ def draw_rows(axes: Axes, table: pd.DataFrame, reference: float | None) -> None:
     if reference is not None:
         axes.axvline(reference, color="#8a8f98", linestyle=(0, (5, 3)), linewidth=1)
         axes.annotate("float", (reference, 1), xycoords=("data", "axes fraction"), xytext=(3, -8), textcoords="offset points", fontsize=8)
-    for place, row in zip(places, table.rename(columns={"mean": "mean_"}).itertuples(), strict=True):
-        if row.collapsed:
-            axes.annotate(f"\u2190 {row.mean_:.1f} %", (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    for place, mean, collapsed in zip(places, table["mean"], table.collapsed, strict=True):
+        if collapsed:
+            axes.annotate(f"\u2190 {mean:.1f} %", (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_yticks(places, table.method, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(f"test accuracy, %, at {table.budget.iloc[0]} of the 32-bit network")

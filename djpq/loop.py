@@ -63,7 +63,10 @@ class Loop:
         return (1 - settings.distill) * own + settings.distill * self.task.distance(output, wanted, settings.distill_temperature), own
 
     def decay(self) -> float:
-        """Return how much of the moving average stays at this step: little at first, so that short runs forget where they started."""
+        """Return how much of the moving average stays at this step: little at first, so that short runs forget where they started.
+
+        The rise is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+        """
         return min(self.settings.average, (1 + self.step) / (10 + self.step))
 
     def epoch(self, number: int) -> dict[str, float]:
