@@ -21,6 +21,9 @@ from .teacher import Teacher
 Rate = Callable[[int], float]
 """A factor of all learning rates at a step."""
 
+BEHIND_AVERAGE = 100
+"""Batches on which normalisations are measured again by default; as in the ablation's row."""
+
 
 class Loop:
     """Trains a compressible model for some epochs: with an objective jointly, without one on the task alone.
@@ -101,12 +104,17 @@ class Loop:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Put the average in place of the last parameters, and measure the normalisations again on training batches."""
+        """Put the average in place of the last parameters, and measure the normalisations again on training batches.
+
+        They are measured by default where there is an average: its activations are not those of the weights it is made of.
+        """
         for parameter, average in zip(self.trained, self.average, strict=False):
             parameter.copy_(average)
-        if self.settings.reestimate:
+        asked = self.settings.reestimate
+        measured = asked if asked is not None else BEHIND_AVERAGE if self.average else 0
+        if measured:
             batches = self.data.batches("train", self.settings.batch_size, self.generator)
-            update_bn((x for _, (x, _) in zip(range(self.settings.reestimate), batches, strict=False)), self.compressible)
+            update_bn((x for _, (x, _) in zip(range(measured), batches, strict=False)), self.compressible)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold beside the model."""

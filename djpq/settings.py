@@ -63,7 +63,11 @@ class Settings(BaseModel):
     distill: float = Field(default=0.5, ge=0, le=1, description="share of the loss that follows the float model's outputs")
     distill_temperature: float = Field(default=2.0, gt=0)
     average: float = Field(default=0.0, ge=0, lt=1, description="largest decay of the moving average that the run ends with; 0: none")
-    reestimate: int = Field(default=0, ge=0, description="training batches on which normalisations are measured again at the end")
+    reestimate: int | None = Field(
+        default=None,
+        ge=0,
+        description="training batches on which normalisations are measured again at the end; None: 100 behind an average",
+    )
     clip_gradient: float = Field(default=0.0, ge=0, description="largest norm of the gradient; 0: not clipped")
     watch_oscillation: bool = Field(default=False, description="log the share of weights that jump to and fro between grid points")
     autocast: Literal["none", "bfloat16"] = "none"

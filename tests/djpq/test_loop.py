@@ -74,6 +74,15 @@ def test_normalisations_are_measured_again(make: Make) -> None:
     assert float(norm.running_mean.abs().max()) < 10  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("asked", "measured"), [({"average": 0.5}, 4), ({"average": 0.5, "reestimate": 0}, 0), ({}, 0)])
+def test_an_average_measures_the_normalisations_unless_told_not_to(make: Make, asked: dict[str, float], measured: int) -> None:
+    loop = make(**asked)  # on 200 images in batches of 50, all of which fit in the default
+    norm = next(m for m in loop.compressible.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    before = int(norm.num_batches_tracked)  # type: ignore[arg-type]
+    loop.finish()
+    assert int(norm.num_batches_tracked) == (measured or before)  # type: ignore[arg-type]
+
+
 def test_rates_rise_and_fall(make: Make) -> None:
     settings = djpq.Settings(warmup=0.1, schedule="cosine")
     assert [settings.rate(step, 100) for step in (0, 4)] == pytest.approx([0.1, 0.5 * 0.996], rel=1e-2)
