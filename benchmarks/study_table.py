@@ -8,7 +8,8 @@ Where a method had choices, only the one of best validation accuracy counts. `fl
 dashed line is float after as many epochs as the methods have (`benchmarks.float_reference`).
 
 Two identical trainings differ too, by a spread that three seeds of one method say little of. So it is pooled: what is left of all runs of a
-study once the means of each method and of each seed (its split and float model) are taken off, budget by budget; collapsed runs aside.
+study once the means of each method and of each seed (its split and float model) are taken off, budget by budget; aside from collapsed runs and
+from methods that scatter far more than the others, as one that draws at random does. What these are behind by has their own error.
 """
 
 import json
@@ -29,6 +30,7 @@ from .study_figure import draw
 STUDIES = Path(__file__).parent / "studies"
 SURE = 2.0  # standard errors from which on a difference counts
 COLLAPSED = 5.0  # points behind the best of the budget: such runs scatter far more than others
+SCATTERED = 3.0  # times the standard deviation of the median method
 
 
 def runs(name: str) -> pd.DataFrame:
@@ -65,10 +67,17 @@ def collapsed(means: pd.Series, budgets: pd.Series) -> pd.Series:
     return means.groupby(budgets).transform("max") - means > COLLAPSED
 
 
+def scattered(done: pd.DataFrame) -> pd.Index:
+    """Return the methods whose runs differ far more from seed to seed than those of the others."""
+    own = done.groupby(["method", "budget"]).accuracy.var().groupby("method").mean().pow(0.5)
+    return own.index[own > SCATTERED * own.median()]
+
+
 def run_to_run(frame: pd.DataFrame) -> float:
     """Return the standard deviation of one run, pooled over the study; NaN where no method has two seeds."""
     done = frame.dropna(subset="accuracy")
     done = done[~collapsed(done.groupby(["method", "budget"]).accuracy.transform("mean"), done.budget)]
+    done = done[~done.method.isin(scattered(done))]
     cells = pd.get_dummies(done.method + done.budget).join(pd.get_dummies(done.budget + done.seed.map(" seed {}".format))).to_numpy(float)
     means, _, rank, _ = np.linalg.lstsq(cells, done.accuracy.to_numpy(), rcond=None)
     free = len(done) - rank
@@ -97,14 +106,16 @@ def level(table: pd.DataFrame, run_sd: float) -> pd.Series:
 
 
 def lead_over_all(table: pd.DataFrame, run_sd: float) -> pd.Series:
-    """Return for each method how far the study's first is ahead over all budgets that both hold, with the standard error of that mean."""
+    """Return for each method how far the study's first is ahead over all budgets that both hold, with the standard error of that mean.
+
+    The error is that of the pooled spread, or of the leads themselves where they scatter `SCATTERED` times as much.
+    """
     done = table.dropna(subset="lead")
-    grouped = done.assign(weighted=done.lead * done.seeds).groupby("method", sort=False)
+    grouped = done.assign(weighted=done.lead * done.seeds, own=(done.lead_error * done.seeds) ** 2).groupby("method", sort=False)
     runs = grouped.seeds.sum()
-    leads = grouped.weighted.sum() / runs
-    return pd.Series({name: f"{lead:+.2f} ± {run_sd * np.sqrt(2 / runs[name]):.2f}" for name, lead in leads.items()}).drop(
-        table.method.iloc[0]
-    )
+    leads, own, pooled = grouped.weighted.sum() / runs, grouped.own.sum() ** 0.5 / runs, run_sd * np.sqrt(2 / runs)
+    errors = own.where(own > SCATTERED * pooled, pooled)
+    return pd.Series({name: f"{lead:+.2f} ± {errors[name]:.2f}" for name, lead in leads.items()}).drop(table.method.iloc[0])
 
 
 def printed(table: pd.DataFrame, run_sd: float = float("nan")) -> str:

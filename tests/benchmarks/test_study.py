@@ -136,6 +136,16 @@ def test_the_spread_of_a_run_is_pooled_without_methods_and_seeds() -> None:
     assert study_table.run_to_run(collapsed) == pytest.approx(0.2, rel=0.05)
 
 
+def test_a_method_that_scatters_is_not_pooled_and_has_its_own_error() -> None:
+    frame = made_up(effect=1.0, spread=0.2, seeds=400)
+    frame.accuracy -= frame.seed  # one split, so that a method's own scatter shows
+    frame.loc[frame.method.eq("third"), "accuracy"] += np.random.default_rng(2).normal(0, 1.5, 800)
+    assert study_table.run_to_run(frame) == pytest.approx(0.2, rel=0.05)
+    error = study_table.lead_over_all(study_table.summary(frame), 0.2).str.split(" ± ").str[1].astype(float)
+    assert error["other"] == pytest.approx(0.2 * math.sqrt(2 / 800), abs=0.005)
+    assert error["third"] == pytest.approx(1.5 / math.sqrt(800), rel=0.15)
+
+
 @pytest.mark.parametrize(("effect", "apart"), [(1.0, True), (0.0, False)])
 def test_what_cannot_be_told_from_the_best_is_bold(effect: float, apart: bool) -> None:
     frame = made_up(effect=effect, spread=0.1, seeds=4)
