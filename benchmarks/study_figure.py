@@ -36,7 +36,8 @@ def draw_lines(axes: Axes, table: pd.DataFrame, reference: float | None) -> None
         axes.annotate("float", (table.limit.min(), reference), textcoords="offset points", xytext=(0, 4), ha="left", fontsize=8)
     axes.set_xscale("log")
     if table.collapsed.any():  # below the axis, so that the others can be told apart
-        axes.set_ylim(bottom=lowest(table) - 0.5)
+        shown = table[~table.collapsed]
+        axes.set_ylim(bottom=(shown["mean"] - shown.sd.fillna(0)).min() - 0.5)
         below = table[table.collapsed]
         text = "\n".join(
             f"{m}: {mean:.1f} % at {limit:g} %" for m, mean, limit in zip(below.method, below["mean"], below.limit, strict=True)
@@ -67,9 +68,3 @@ def draw_rows(axes: Axes, table: pd.DataFrame, reference: float | None) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(f"test accuracy, %, at {table.budget.iloc[0]} of the 32-bit network")
     axes.grid(axis="x", color="#e6e8eb", linewidth=0.7)
-
-
-def lowest(table: pd.DataFrame) -> float:
-    """Return the lower end of the lowest bar of a method that did not collapse."""
-    shown = table[~table.collapsed]
-    return float((shown["mean"] - shown.sd.fillna(0)).min())

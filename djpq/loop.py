@@ -21,9 +21,6 @@ from .teacher import Teacher
 Rate = Callable[[int], float]
 """A factor of all learning rates at a step."""
 
-BEHIND_AVERAGE = 100
-"""Batches on which normalisations are measured again by default; as in the ablation's row."""
-
 
 class Loop:
     """Trains a compressible model for some epochs: with an objective jointly, without one on the task alone.
@@ -104,15 +101,10 @@ class Loop:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Put the average in place of the last parameters, and measure the normalisations again on training batches.
-
-        They are measured by default where there is an average: its activations are not those of the weights it is made of.
-        """
+        """Put the average in place of the last parameters, and measure the normalisations again on training batches."""
         for parameter, average in zip(self.trained, self.average, strict=False):
             parameter.copy_(average)
-        asked = self.settings.reestimate
-        measured = asked if asked is not None else BEHIND_AVERAGE if self.average else 0
-        if measured:
+        if measured := self.settings.measured_batches(averaged=bool(self.average)):
             batches = self.data.batches("train", self.settings.batch_size, self.generator)
             update_bn((x for _, (x, _) in zip(range(measured), batches, strict=False)), self.compressible)
 

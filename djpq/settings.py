@@ -10,6 +10,7 @@ from hwmodel.errors import InputError
 POWERS_OF_TWO = (2, 4, 8)
 INFORMATION = 0.06  # over the joint steps: what 1e-4, best on digits (benchmarks.digits_settings), comes to in their 585 steps
 MOST_INFORMATION = 1e-4  # a step, however few there are
+BEHIND_AVERAGE = 100  # batches that measure the normalisations again: "moving average" in benchmarks/studies/ablation.yaml
 
 
 class Settings(BaseModel):
@@ -117,6 +118,13 @@ class Settings(BaseModel):
         with many cheap channels. So the default falls with the length of the run.
         """
         return self.gamma if self.gamma is not None else min(MOST_INFORMATION, INFORMATION / max(1, joint_steps))
+
+    def measured_batches(self, *, averaged: bool) -> int:
+        """Return on how many batches the normalisations are measured again.
+
+        By default where the weights are an average: its activations are not those of the weights it is made of.
+        """
+        return self.reestimate if self.reestimate is not None else BEHIND_AVERAGE * averaged
 
     def rate(self, step: int, steps: int) -> float:
         """Return the factor of the learning rates at a step of joint training."""
